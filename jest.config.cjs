@@ -1,0 +1,18 @@
+const project = (name) => ({
+  displayName: name,
+  rootDir: __dirname,
+  testMatch: [`<rootDir>/test/${name}/**/*.test.ts`],
+  testEnvironment: 'node',
+  transform: { '^.+\\.ts$': '@swc/jest' },
+  moduleNameMapper: {
+    '^vfio$': '<rootDir>/src/index.ts',
+    '^vfio/lab$': '<rootDir>/src/lab/index.ts',
+  },
+  modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/build'],
+});
+
+// unit: host, fake addon; addon: host, real addon on memfds and eventfds;
+// lab: host, boots VMs; vm: runs inside one, against the real kernel.
+module.exports = {
+  projects: ['unit', 'addon', 'lab', 'vm'].map(project),
+};
