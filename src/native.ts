@@ -58,6 +58,8 @@ export interface NativeAddon {
   adoptFd(fd: number): number;
   /** close(2) of a descriptor this environment owns; -EBADF for any other. */
   close(fd: number): number;
+  /** As close, on the thread pool: letting go of a device can include a reset. */
+  closeAsync(fd: number): Promise<number>;
   /** pread(2) / pwrite(2). Bytes transferred or -errno. */
   pread(fd: number, bytes: Uint8Array, position: number): number;
   pwrite(fd: number, bytes: Uint8Array, position: number): number;

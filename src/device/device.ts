@@ -1,0 +1,190 @@
+/** A device opened through VFIO. */
+import type { AddressSpace } from '../dma/address-space';
+import { check, closedError, isErrno, VfioError } from '../errors';
+import * as ioctl from '../ioctl/device';
+import { Irq, type IrqKind, irqIndices } from '../irq/irq';
+import { native } from '../native';
+import { Sriov } from '../pci/sriov';
+import type { Group } from './group';
+import { Region, type RegionName, regionIndices } from './region';
+import { vfTokenBytes } from './vf-token';
+
+/** PCI_COMMAND and its bus master bit (PCI 3.0, 6.2.2). */
+const PCI_COMMAND = 0x04;
+const PCI_COMMAND_MASTER = 1 << 2;
+
+export class Device implements AsyncDisposable {
+  /** PCI address, `0000:01:00.0`. */
+  readonly bdf: string;
+  readonly info: ioctl.DeviceInfo;
+  readonly sriov: Sriov;
+  readonly #fd: number;
+  readonly #group: Group;
+  readonly #regions = new Map<number, Region>();
+  readonly #irqs = new Map<number, Irq>();
+  #closing: Promise<void> | undefined;
+
+  /** Made by `openDevice`, and owner of `fd` from then on. */
+  constructor(bdf: string, fd: number, group: Group) {
+    this.bdf = bdf;
+    this.#fd = fd;
+    this.#group = group;
+    this.sriov = new Sriov(bdf);
+    this.info = ioctl.deviceGetInfo(fd);
+    group.container.adopt(this);
+  }
+
+  get closed(): boolean {
+    return this.#closing !== undefined;
+  }
+
+  /** The address space of the device's DMA; its buffers outlive the device only in a container given to `openDevice`. */
+  get dma(): AddressSpace {
+    return this.#group.container;
+  }
+
+  /** PCI configuration space. */
+  get config(): Region {
+    return this.region('config');
+  }
+
+  /**
+   * A region by name, or by index for device-specific ones. BARs are mapped where the kernel allows it.
+   * @throws ERR_VFIO_NO_REGION
+   */
+  region(which: RegionName | number): Region {
+    this.#assertOpen();
+    const index = typeof which === 'number' ? which : regionIndices[which];
+    const known = this.#regions.get(index);
+    if (known) return known;
+
+    const name = typeof which === 'number' ? `region ${which}` : which;
+    const info = index === undefined ? undefined : this.#regionInfo(index);
+    if (!info || info.size === 0) {
+      throw new VfioError('ERR_VFIO_NO_REGION', `${this.bdf} has no ${name}`, {
+        device: this.bdf,
+        hint: `it has ${this.regionNames().join(', ')}`,
+      });
+    }
+    const region = new Region(this.bdf, this.#fd, name, info);
+    this.#regions.set(index, region);
+    return region;
+  }
+
+  /** The standard regions that the device has. */
+  regionNames(): RegionName[] {
+    this.#assertOpen();
+    const names = Object.keys(regionIndices) as RegionName[];
+    return names.filter((name) => (this.#regionInfo(regionIndices[name])?.size ?? 0) > 0);
+  }
+
+  /** @throws ERR_VFIO_NO_INTERRUPT */
+  irq(kind: IrqKind): Irq {
+    this.#assertOpen();
+    const index = irqIndices[kind];
+    const known = this.#irqs.get(index);
+    if (known) return known;
+
+    const info = index === undefined ? undefined : this.#irqInfo(index);
+    if (!info || info.count === 0) {
+      throw new VfioError('ERR_VFIO_NO_INTERRUPT', `${this.bdf} has no ${kind} interrupt`, {
+        device: this.bdf,
+        hint: `it has ${this.irqKinds().join(', ')}`,
+      });
+    }
+    const irq = new Irq(kind, this.#fd, info);
+    this.#irqs.set(index, irq);
+    return irq;
+  }
+
+  /** The kinds of interrupt that the device has. */
+  irqKinds(): IrqKind[] {
+    this.#assertOpen();
+    const kinds = Object.keys(irqIndices) as IrqKind[];
+    return kinds.filter((kind) => (this.#irqInfo(irqIndices[kind])?.count ?? 0) > 0);
+  }
+
+  /** Let the device do DMA and send MSIs. It is off when the device is opened. */
+  enableBusMaster(): void {
+    this.config.write16(PCI_COMMAND, this.config.read16(PCI_COMMAND) | PCI_COMMAND_MASTER);
+  }
+
+  disableBusMaster(): void {
+    this.config.write16(PCI_COMMAND, this.config.read16(PCI_COMMAND) & ~PCI_COMMAND_MASTER);
+  }
+
+  /**
+   * Reset the function. Registers and config space (bus master too) are as after power-on.
+   * @throws ENOTTY (it has no reset of its own), EAGAIN (unplugged)
+   */
+  async reset(): Promise<void> {
+    this.#assertOpen();
+    await ioctl.deviceReset(this.#fd);
+    if (this.closed) return;
+    for (const region of this.#regions.values()) region.restore();
+  }
+
+  /**
+   * Set the token that openers of this PF's VFs must show; also while VFs are open. It cannot be
+   * read back.
+   * @throws ERR_VFIO_INVALID_UUID, ENOTTY (no SR-IOV)
+   */
+  setVfToken(token: string): void {
+    this.#assertOpen();
+    ioctl.deviceFeatureSetVfToken(this.#fd, vfTokenBytes(token));
+  }
+
+  /**
+   * Close interrupts, mappings and the device, then, with the last device in it, group and
+   * container: when it resolves, the group is free. Idempotent.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    const config = this.#regions.get(regionIndices.config);
+    try {
+      // The kernel does it, too, as the descriptor goes; here, DMA ends before the buffers do.
+      config?.write16(PCI_COMMAND, config.read16(PCI_COMMAND) & ~PCI_COMMAND_MASTER);
+    } catch (error) {
+      if (!isErrno(error, 'EIO')) throw error;
+    }
+    for (const region of this.#regions.values()) region.close();
+    try {
+      await Promise.all([...this.#irqs.values()].map((irq) => irq.close()));
+    } finally {
+      const closed = await native.closeAsync(this.#fd);
+      this.#group.container.disown(this);
+      await this.#group.release();
+      check(closed, `close ${this.bdf}`, { syscall: 'close', device: this.bdf });
+    }
+  }
+
+  #regionInfo(index: number): ioctl.RegionInfo | undefined {
+    return tolerate('EINVAL', () => ioctl.deviceGetRegionInfo(this.#fd, index));
+  }
+
+  #irqInfo(index: number): ioctl.IrqInfo | undefined {
+    return tolerate('EINVAL', () => ioctl.deviceGetIrqInfo(this.#fd, index));
+  }
+
+  #assertOpen(): void {
+    if (this.#closing) throw closedError(this.bdf);
+  }
+}
+
+/** The kernel counts regions and interrupts that it then refuses (VGA, ERR on conventional PCI). */
+function tolerate<T>(code: string, call: () => T): T | undefined {
+  try {
+    return call();
+  } catch (error) {
+    if (isErrno(error, code)) return undefined;
+    throw error;
+  }
+}

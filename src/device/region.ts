@@ -1,0 +1,210 @@
+/** A region of a device: a BAR, the expansion ROM, config space, VGA. */
+import { check, closedError, systemError, VfioError } from '../errors';
+import { hints } from '../hints';
+import * as abi from '../ioctl/constants';
+import type { RegionInfo } from '../ioctl/device';
+import { MEMORY_DEVICE, native, PROT_READ, PROT_WRITE, type RegisterAccessors } from '../native';
+
+/** Indices of VFIO_DEVICE_GET_REGION_INFO for PCI. */
+export const regionIndices = {
+  bar0: 0,
+  bar1: 1,
+  bar2: 2,
+  bar3: 3,
+  bar4: 4,
+  bar5: 5,
+  rom: abi.VFIO_PCI_ROM_REGION_INDEX,
+  config: abi.VFIO_PCI_CONFIG_REGION_INDEX,
+  vga: abi.VFIO_PCI_VGA_REGION_INDEX,
+} as const;
+
+export type RegionName = keyof typeof regionIndices;
+
+/**
+ * Registers of a device. Each call is exactly one access of the stated width, in program order;
+ * values are little-endian, as PCI has them. Offsets are in bytes and aligned to the width.
+ *
+ * Every accessor throws ERR_VFIO_CLOSED, ERR_VFIO_OUT_OF_RANGE, ERR_VFIO_UNALIGNED, or EIO when the
+ * device does not answer.
+ */
+export class Region {
+  readonly name: string;
+  readonly index: number;
+  readonly size: number;
+  /** Whether accesses go to memory; otherwise each is a system call. */
+  readonly mapped: boolean;
+  readonly #device: string;
+  readonly #deviceFd: number;
+  readonly #fileOffset: number;
+  readonly #range: number | undefined;
+  readonly #access: RegisterAccessors;
+  #closed = false;
+
+  /** Made by the device. */
+  constructor(device: string, deviceFd: number, name: string, info: RegionInfo) {
+    this.name = name;
+    this.index = info.index;
+    this.size = info.size;
+    this.#device = device;
+    this.#deviceFd = deviceFd;
+    this.#fileOffset = info.offset;
+    this.#range = mappable(info) ? this.#map(info) : undefined;
+    this.mapped = this.#range !== undefined;
+    const access =
+      this.#range === undefined
+        ? native.fdRegisters(deviceFd, info.offset, info.size)
+        : native.rangeRegisters(this.#range, 0, info.size);
+    if (typeof access === 'number') {
+      if (this.#range !== undefined) native.rangeRelease(this.#range);
+      throw systemError(access, `registers of ${name}`, { device });
+    }
+    this.#access = access;
+  }
+
+  read8(offset: number): number {
+    const value = this.#access.read8(offset);
+    return value < 0 ? this.#fail(value, offset, 1) : value;
+  }
+
+  read16(offset: number): number {
+    const value = this.#access.read16(offset);
+    return value < 0 ? this.#fail(value, offset, 2) : value;
+  }
+
+  read32(offset: number): number {
+    const value = this.#access.read32(offset);
+    return value < 0 ? this.#fail(value, offset, 4) : value;
+  }
+
+  /** One 64-bit read. */
+  read64(offset: number): bigint {
+    const value = this.#access.read64(offset);
+    return typeof value === 'number' ? this.#fail(value, offset, 8) : value;
+  }
+
+  /** Two 32-bit reads, low half first, into `out[0]` and `out[1]`. */
+  read64LoHi(offset: number, out: Uint32Array): void {
+    const result = this.#access.read64LoHi(offset, out);
+    if (result < 0) this.#fail(result, offset, 8);
+  }
+
+  /** One 32-bit read per entry of `offsets`, in order, into `out`: the cheapest way to read many. */
+  readBatch32(offsets: Uint32Array, out: Uint32Array): void {
+    const result = this.#access.readBatch32(offsets, out);
+    if (result < 0) this.#fail(result, Math.max(...offsets), 4);
+  }
+
+  write8(offset: number, value: number): void {
+    const result = this.#access.write8(offset, value);
+    if (result < 0) this.#fail(result, offset, 1);
+  }
+
+  write16(offset: number, value: number): void {
+    const result = this.#access.write16(offset, value);
+    if (result < 0) this.#fail(result, offset, 2);
+  }
+
+  write32(offset: number, value: number): void {
+    const result = this.#access.write32(offset, value);
+    if (result < 0) this.#fail(result, offset, 4);
+  }
+
+  /** One 64-bit write. */
+  write64(offset: number, value: bigint): void {
+    const result = this.#access.write64(offset, value);
+    if (result < 0) this.#fail(result, offset, 8);
+  }
+
+  /** Two 32-bit writes, low half first. */
+  write64LoHi(offset: number, lo: number, hi: number): void {
+    const result = this.#access.write64LoHi(offset, lo, hi);
+    if (result < 0) this.#fail(result, offset, 8);
+  }
+
+  /**
+   * Read bytes through the kernel, in widths of its choice: for config space and ROM, not for
+   * registers with side effects. Returns how many were read.
+   */
+  readBytes(offset: number, into: Uint8Array): number {
+    this.#assertInside(offset, into.length);
+    const what = `reading ${into.length} bytes of ${this.name}`;
+    const details = { syscall: 'pread', device: this.#device };
+    return check(native.pread(this.#deviceFd, into, this.#fileOffset + offset), what, details);
+  }
+
+  /** Map the region anew after the device did not answer (EIO). */
+  restore(): void {
+    if (this.#closed) throw this.#closedError();
+    if (this.#range === undefined) return;
+    const details = { syscall: 'mmap', device: this.#device };
+    check(native.rangeRestore(this.#range), `mapping ${this.name} anew`, details);
+  }
+
+  /** Called by the device as it closes. The mapping is gone at once. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#access.close();
+    if (this.#range !== undefined) native.rangeRelease(this.#range);
+  }
+
+  #map({ flags, size, offset }: RegionInfo): number {
+    const details = { syscall: 'mmap', device: this.#device };
+    const whole = Math.ceil(size / native.pageSize) * native.pageSize;
+    const range = check(native.rangeReserve(whole, native.pageSize), 'reserving a BAR', details);
+    const protection =
+      (flags & abi.VFIO_REGION_INFO_FLAG_READ ? PROT_READ : 0) |
+      (flags & abi.VFIO_REGION_INFO_FLAG_WRITE ? PROT_WRITE : 0);
+    const fd = this.#deviceFd;
+    const result = native.rangeMap(range, 0, whole, MEMORY_DEVICE, protection, fd, offset);
+    if (result < 0) {
+      native.rangeRelease(range);
+      throw systemError(result, `mapping ${this.name}`, details);
+    }
+    return range;
+  }
+
+  #assertInside(offset: number, length: number): void {
+    if (this.#closed) throw this.#closedError();
+    if (Number.isSafeInteger(offset) && offset >= 0 && offset + length <= this.size) return;
+    throw this.#outOfRange(offset, length);
+  }
+
+  #fail(result: number, offset: number, width: number): never {
+    switch (systemError(result, '', {}).code) {
+      case 'EBADF':
+        throw this.#closedError();
+      case 'ERANGE':
+        throw this.#outOfRange(offset, width);
+      case 'EINVAL':
+        throw new VfioError(
+          'ERR_VFIO_UNALIGNED',
+          `${this.name} offset ${offset} is not aligned to ${width} bytes`,
+          { device: this.#device, hint: `use a multiple of ${width}, or a narrower access` },
+        );
+      default:
+        throw systemError(result, `access to ${this.name} at 0x${offset.toString(16)}`, {
+          device: this.#device,
+          hint: hints.deviceGone(),
+        });
+    }
+  }
+
+  #outOfRange(offset: number, length: number): VfioError {
+    return new VfioError(
+      'ERR_VFIO_OUT_OF_RANGE',
+      `${length} bytes at ${offset} are not inside ${this.name} (${this.size} bytes)`,
+      { device: this.#device },
+    );
+  }
+
+  #closedError(): VfioError {
+    return closedError(`${this.name} of ${this.#device}`);
+  }
+}
+
+/** With sparse areas only parts can be mapped; such a region goes through the kernel as a whole. */
+function mappable({ flags, size, capabilities }: RegionInfo): boolean {
+  const sparse = capabilities.some(({ id }) => id === abi.VFIO_REGION_INFO_CAP_SPARSE_MMAP);
+  return (flags & abi.VFIO_REGION_INFO_FLAG_MMAP) !== 0 && size > 0 && !sparse;
+}

@@ -1,0 +1,89 @@
+/** The one error type of the library, and how results of the addon become one. */
+import { constants } from 'node:os';
+
+/** Conditions that the library itself detects. Anything the kernel refuses has the kernel's name (`EACCES`). */
+export type VfioErrorCode =
+  | 'ERR_VFIO_CLOSED'
+  | 'ERR_VFIO_OUT_OF_RANGE'
+  | 'ERR_VFIO_UNALIGNED'
+  | 'ERR_VFIO_INVALID_ARGUMENT'
+  | 'ERR_VFIO_INVALID_BDF'
+  | 'ERR_VFIO_INVALID_UUID'
+  | 'ERR_VFIO_UNAVAILABLE'
+  | 'ERR_VFIO_NO_DEVICE'
+  | 'ERR_VFIO_NO_IOMMU_GROUP'
+  | 'ERR_VFIO_NOT_BOUND'
+  | 'ERR_VFIO_BIND_FAILED'
+  | 'ERR_VFIO_GROUP_NOT_VIABLE'
+  | 'ERR_VFIO_GROUP_IN_OTHER_CONTAINER'
+  | 'ERR_VFIO_NO_REGION'
+  | 'ERR_VFIO_NO_INTERRUPT'
+  | 'ERR_VFIO_NO_SRIOV'
+  | 'ERR_VFIO_IOVA_SPACE'
+  | 'ERR_VFIO_MALFORMED';
+
+export interface VfioErrorDetails {
+  /** Positive errno of a failed system call. */
+  errno?: number;
+  /** The system call: `ioctl`, `open`, `mmap`. */
+  syscall?: string;
+  /** The request of an ioctl: `VFIO_GROUP_GET_DEVICE_FD`. */
+  ioctl?: string;
+  /** PCI address of the device. */
+  device?: string;
+  path?: string;
+  /** What to do about it. */
+  hint?: string;
+  cause?: unknown;
+}
+
+export class VfioError extends Error implements VfioErrorDetails {
+  override readonly name = 'VfioError';
+  readonly code: VfioErrorCode | (string & {});
+  declare readonly errno?: number;
+  declare readonly syscall?: string;
+  declare readonly ioctl?: string;
+  declare readonly device?: string;
+  declare readonly path?: string;
+  declare readonly hint?: string;
+
+  constructor(
+    code: VfioErrorCode | (string & {}),
+    message: string,
+    details: VfioErrorDetails = {},
+  ) {
+    const { cause, ...own } = details;
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    Object.assign(this, Object.fromEntries(Object.entries(own).filter(([, v]) => v !== undefined)));
+  }
+}
+
+const errnoNames = new Map(Object.entries(constants.errno).map(([name, n]) => [n, name]));
+
+/** `13` -> `EACCES`. */
+export function errnoName(errno: number): string {
+  return errnoNames.get(errno) ?? `E${errno}`;
+}
+
+/** The error for a negative result of the addon. */
+export function systemError(result: number, what: string, details: VfioErrorDetails): VfioError {
+  const code = errnoName(-result);
+  return new VfioError(code, `${what}: ${code}`, { errno: -result, ...details });
+}
+
+/** Pass a result through, or throw it as an error if it is a negative errno. */
+export function check(result: number, what: string, details: VfioErrorDetails): number {
+  if (result < 0) throw systemError(result, what, details);
+  return result;
+}
+
+export function closedError(what: string): VfioError {
+  return new VfioError('ERR_VFIO_CLOSED', `${what} is closed`, {
+    hint: 'it was closed, or the device or container it belongs to was; open it again',
+  });
+}
+
+export function isErrno(error: unknown, code: string): boolean {
+  return error instanceof Error && (error as NodeJS.ErrnoException).code === code;
+}

@@ -1,0 +1,46 @@
+/** What to do about an error, by situation. One catalogue, so that an error and a diagnosis say the same. */
+
+export const hints = {
+  modulesMissing: () =>
+    'load the driver: modprobe vfio-pci; the kernel needs CONFIG_VFIO_PCI and an IOMMU that is on ' +
+    '(intel_iommu=on, or AMD-Vi enabled in the firmware)',
+  noSuchDevice: () => 'lspci -D lists the devices that exist',
+  notBound: (bdf: string, driver: string | undefined) =>
+    `${driver === undefined ? 'no driver is' : `the driver ${driver} is`} bound to it; bind vfio-pci: ` +
+    `bindDriver('${bdf}') or, as root: echo vfio-pci > /sys/bus/pci/devices/${bdf}/driver_override; ` +
+    `${driver === undefined ? '' : `echo ${bdf} > /sys/bus/pci/devices/${bdf}/driver/unbind; `}` +
+    `echo ${bdf} > /sys/bus/pci/drivers_probe`,
+  noIommuGroup: () =>
+    'the kernel put no IOMMU in front of it: enable VT-d or AMD-Vi in the firmware and boot with ' +
+    'intel_iommu=on (Intel); dmesg | grep -iE "dmar|iommu" tells what was found',
+  groupNotViable: (group: number, blockers: readonly string[]) =>
+    `every device of IOMMU group ${group} must be bound to vfio-pci or to no driver; these block: ` +
+    (blockers.length > 0 ? blockers.join(', ') : 'none that sysfs shows'),
+  groupBusy: (path: string, holders: readonly string[]) =>
+    `${path} can be opened once, and stays busy until the device, the group and every mapping of a ` +
+    `BAR are gone; ${holders.length > 0 ? `held by ${holders.join(', ')}` : 'fuser -v shows the holder (root sees all processes)'}`,
+  groupPermission: (path: string, group: number) =>
+    `${path} is not accessible for uid ${process.getuid?.()}; a udev rule gives it away: ` +
+    `SUBSYSTEM=="vfio", KERNEL=="${group}", OWNER="USER" (then: udevadm trigger)`,
+  tokenRequired: () =>
+    'its PF is owned by a vfio driver with a VF token, and none or another one was given; pass the ' +
+    'same UUID that the PF was opened with: openDevice(bdf, { vfToken }). Also for a PF that is opened ' +
+    'while VFs are in use',
+  tokenNotTaken: () =>
+    'the kernel refused an option of the name: a VF token is taken only by a PF with SR-IOV and by ' +
+    'a VF whose PF is bound to vfio-pci; no other option than vf_token=UUID exists',
+  badUuid: () =>
+    "a VF token is a UUID like '2ab74924-c335-45f4-9b16-8569e5b08258' (crypto.randomUUID())",
+  badBdf: () => "a PCI address is DOMAIN:BUS:DEVICE.FUNCTION in hex, like '0000:01:00.0'",
+  memlock: (need: number, limit: string) =>
+    `pinned memory counts against RLIMIT_MEMLOCK, which is ${limit} here, and ${need} more bytes were ` +
+    'asked for; raise it: "USER - memlock unlimited" in /etc/security/limits.conf, LimitMEMLOCK=infinity ' +
+    'in a systemd unit, --ulimit memlock=-1 for a container',
+  deviceGone: () =>
+    'the device does not answer: memory decoding is off (PCI_COMMAND), it is in a low-power state, ' +
+    'or it was unplugged; after a reset or once decoding is on again, call region.restore()',
+  sriovDisabled: () =>
+    'vfio-pci allows VFs only if it was loaded with enable_sriov=1: modprobe vfio-pci enable_sriov=1, ' +
+    'or echo Y > /sys/module/vfio_pci/parameters/enable_sriov and bind the device again',
+  rootNeeded: (path: string) => `writing ${path} needs root`,
+} as const;

@@ -1,0 +1,16 @@
+export { Device } from './device/device';
+export { type OpenOptions, openDevice } from './device/open';
+export { Region, type RegionName } from './device/region';
+export type { AddressSpace } from './dma/address-space';
+export { DmaBuffer } from './dma/buffer';
+export { Container } from './dma/container';
+export type { IovaConstraints } from './dma/iova-allocator';
+export { VfioError, type VfioErrorCode, type VfioErrorDetails } from './errors';
+export type { IovaRange } from './ioctl/container';
+export type { IrqEvent } from './irq/event-queue';
+export { Irq, type IrqKind, type IrqListener, type IrqOptions } from './irq/irq';
+export { parseBdf } from './pci/address';
+export { type Binding, bindDriver } from './pci/bind';
+export { type GroupMember, iommuGroupMembers } from './pci/iommu-group';
+export { Sriov } from './pci/sriov';
+export { type PciDevice, readPciDevice } from './pci/sysfs';

@@ -1,0 +1,40 @@
+/** How every request is made: by name, with a typed error that carries it. */
+import { check, type VfioErrorDetails } from '../errors';
+import { native } from '../native';
+import { type RequestName, requests } from './requests';
+
+function checked(result: number, ioctl: RequestName, details: VfioErrorDetails): number {
+  return check(result, ioctl, { ...details, syscall: 'ioctl', ioctl });
+}
+
+const none: VfioErrorDetails = {};
+
+export function callValue(fd: number, ioctl: RequestName, value = 0, details = none): number {
+  return checked(native.ioctlValue(fd, requests[ioctl], value), ioctl, details);
+}
+
+export function callInt(fd: number, ioctl: RequestName, value: number, details = none): number {
+  return checked(native.ioctlInt(fd, requests[ioctl], value), ioctl, details);
+}
+
+export function callStruct(
+  fd: number,
+  ioctl: RequestName,
+  arg: { readonly bytes: Uint8Array },
+  details = none,
+): number {
+  const result = native.ioctlStruct(fd, requests[ioctl], arg.bytes);
+  return result < 0 ? checked(result, ioctl, details) : result;
+}
+
+export async function callValueAsync(fd: number, ioctl: RequestName, value = 0): Promise<number> {
+  return checked(await native.ioctlValueAsync(fd, requests[ioctl], value), ioctl, none);
+}
+
+export async function callStructAsync(
+  fd: number,
+  ioctl: RequestName,
+  arg: { readonly bytes: Uint8Array },
+): Promise<number> {
+  return checked(await native.ioctlStructAsync(fd, requests[ioctl], arg.bytes), ioctl, none);
+}

@@ -1,0 +1,93 @@
+/** Requests on a container (/dev/vfio/vfio) and its type1 IOMMU. */
+import { callStruct, callStructAsync, callValue } from './call';
+import { callWithCapabilities, trailing } from './capabilities';
+import * as c from './constants';
+import * as s from './structs';
+
+export function getApiVersion(fd: number): number {
+  return callValue(fd, 'VFIO_GET_API_VERSION');
+}
+
+/** Positive where the kernel supports the extension (`VFIO_TYPE1v2_IOMMU`, ...), else 0. */
+export function checkExtension(fd: number, extension: number): number {
+  return callValue(fd, 'VFIO_CHECK_EXTENSION', extension);
+}
+
+/** @throws EINVAL without a group in the container, or the second time. */
+export function setIommu(fd: number, type: number): void {
+  callValue(fd, 'VFIO_SET_IOMMU', type);
+}
+
+/** Both ends inclusive, as the kernel reports them. */
+export interface IovaRange {
+  readonly start: bigint;
+  readonly end: bigint;
+}
+
+export interface IommuInfo {
+  /** Bit n set: pages of 2^n bytes can be mapped. */
+  readonly pageSizes: bigint;
+  /** Undefined on kernels that do not report them (before 5.4). */
+  readonly iovaRanges: IovaRange[] | undefined;
+  /** Mappings that can still be made; undefined before 5.10. */
+  readonly dmaAvail: number | undefined;
+}
+
+export function iommuGetInfo(fd: number): IommuInfo {
+  const { info, capabilities } = callWithCapabilities(
+    fd,
+    'VFIO_IOMMU_GET_INFO',
+    s.vfio_iommu_type1_info,
+    c.VFIO_IOMMU_INFO_CAPS,
+  );
+  const ranges = capabilities.find((cap) => cap.id === c.VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE);
+  const avail = capabilities.find((cap) => cap.id === c.VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL);
+  const rangeCap = s.vfio_iommu_type1_info_cap_iova_range;
+  return {
+    pageSizes: info.flags & c.VFIO_IOMMU_INFO_PGSIZES ? info.iova_pgsizes : 4096n,
+    iovaRanges:
+      ranges &&
+      trailing(ranges, rangeCap.size, rangeCap.view(ranges.bytes).nr_iovas, s.vfio_iova_range).map(
+        ({ start, end }) => ({ start, end }),
+      ),
+    dmaAvail: avail && s.vfio_iommu_type1_info_dma_avail.view(avail.bytes).avail,
+  };
+}
+
+/** Pins the pages, so it can take long: on the thread pool. `flags`: VFIO_DMA_MAP_FLAG_*. */
+export async function iommuMapDma(
+  fd: number,
+  vaddr: bigint,
+  iova: bigint,
+  size: bigint,
+  flags: number,
+): Promise<void> {
+  const arg = s.vfio_iommu_type1_dma_map.create();
+  arg.flags = flags;
+  arg.vaddr = vaddr;
+  arg.iova = iova;
+  arg.size = size;
+  await callStructAsync(fd, 'VFIO_IOMMU_MAP_DMA', arg);
+}
+
+function unmapArgument(iova: bigint, size: bigint) {
+  const arg = s.vfio_iommu_type1_dma_unmap.create();
+  arg.iova = iova;
+  arg.size = size;
+  return arg;
+}
+
+/** Bytes unmapped: 0 where nothing was mapped. */
+export async function iommuUnmapDma(fd: number, iova: bigint, size: bigint): Promise<bigint> {
+  const arg = unmapArgument(iova, size);
+  await callStructAsync(fd, 'VFIO_IOMMU_UNMAP_DMA', arg);
+  return arg.size;
+}
+
+/** Bytes unmapped. Needs VFIO_UNMAP_ALL. */
+export function iommuUnmapAll(fd: number): bigint {
+  const arg = unmapArgument(0n, 0n);
+  arg.flags = c.VFIO_DMA_UNMAP_FLAG_ALL;
+  callStruct(fd, 'VFIO_IOMMU_UNMAP_DMA', arg);
+  return arg.size;
+}

@@ -1,0 +1,151 @@
+/** Struct layouts of the kernel's ABI as data, by the C rules that x86-64 and arm64 share. */
+
+export type ScalarType = 'u8' | 'u16' | 'u32' | 's32' | 'u64';
+/** A fixed array of bytes, `__u8 name[length]`. */
+export interface BytesType {
+  readonly bytes: number;
+}
+export type FieldType = ScalarType | BytesType;
+export type FieldTypes = Readonly<Record<string, FieldType>>;
+
+export interface Field {
+  readonly type: FieldType;
+  readonly offset: number;
+  readonly size: number;
+}
+
+type ValueOf<T extends FieldType> = T extends 'u64'
+  ? bigint
+  : T extends ScalarType
+    ? number
+    : Uint8Array;
+
+/** A struct in memory: its fields as properties (arrays of bytes are views), and all its bytes. */
+export type StructView<F extends FieldTypes> = { -readonly [K in keyof F]: ValueOf<F[K]> } & {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+};
+
+export interface Struct<F extends FieldTypes = FieldTypes> {
+  readonly name: string;
+  readonly size: number;
+  readonly fields: { readonly [K in keyof F]: Field };
+  /** Zeroed, with `extra` bytes behind it; `argsz` (iommufd: `size`), where there is one, covers both. */
+  create(extra?: number): StructView<F>;
+  /** A view of bytes that exist; throws RangeError if they are too few. */
+  view(bytes: Uint8Array<ArrayBuffer>): StructView<F>;
+}
+
+const sizes: Record<ScalarType, number> = { u8: 1, u16: 2, u32: 4, s32: 4, u64: 8 };
+
+function layOut(types: FieldTypes): { fields: Record<string, Field>; size: number } {
+  const fields: Record<string, Field> = {};
+  let offset = 0;
+  let alignment = 1;
+  for (const [name, type] of Object.entries(types)) {
+    const size = typeof type === 'string' ? sizes[type] : type.bytes;
+    const align = typeof type === 'string' ? size : 1;
+    offset = Math.ceil(offset / align) * align;
+    fields[name] = { type, offset, size };
+    offset += size;
+    alignment = Math.max(alignment, align);
+  }
+  return { fields, size: Math.ceil(offset / alignment) * alignment };
+}
+
+interface Raw {
+  readonly data: DataView;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+function property({ type, offset }: Field): PropertyDescriptor & ThisType<Raw> {
+  const little = true;
+  switch (type) {
+    case 'u8':
+      return {
+        get() {
+          return this.data.getUint8(offset);
+        },
+        set(value: number) {
+          this.data.setUint8(offset, value);
+        },
+      };
+    case 'u16':
+      return {
+        get() {
+          return this.data.getUint16(offset, little);
+        },
+        set(value: number) {
+          this.data.setUint16(offset, value, little);
+        },
+      };
+    case 'u32':
+      return {
+        get() {
+          return this.data.getUint32(offset, little);
+        },
+        set(value: number) {
+          this.data.setUint32(offset, value, little);
+        },
+      };
+    case 's32':
+      return {
+        get() {
+          return this.data.getInt32(offset, little);
+        },
+        set(value: number) {
+          this.data.setInt32(offset, value, little);
+        },
+      };
+    case 'u64':
+      return {
+        get() {
+          return this.data.getBigUint64(offset, little);
+        },
+        set(value: bigint) {
+          this.data.setBigUint64(offset, value, little);
+        },
+      };
+    default:
+      return {
+        get() {
+          return this.bytes.subarray(offset, offset + type.bytes);
+        },
+        set(value: Uint8Array) {
+          if (value.length !== type.bytes) throw new RangeError(`expected ${type.bytes} bytes`);
+          this.bytes.set(value, offset);
+        },
+      };
+  }
+}
+
+/** Define a struct by its C name and its fields in order. */
+export function struct<const F extends FieldTypes>(name: string, types: F): Struct<F> {
+  const { fields, size } = layOut(types);
+  const sizeField = fields.argsz ?? (fields.size?.offset === 0 ? fields.size : undefined);
+
+  class View implements Raw {
+    readonly data: DataView;
+    constructor(readonly bytes: Uint8Array<ArrayBuffer>) {
+      if (bytes.length < size) throw new RangeError(`${name}: ${bytes.length} bytes of ${size}`);
+      this.data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    }
+  }
+  for (const [field, layout] of Object.entries(fields)) {
+    Object.defineProperty(View.prototype, field, { ...property(layout), enumerable: true });
+  }
+  const make = (bytes: Uint8Array<ArrayBuffer>) => new View(bytes) as unknown as StructView<F>;
+
+  return {
+    name,
+    size,
+    fields: fields as { readonly [K in keyof F]: Field },
+    view: make,
+    create(extra = 0) {
+      const bytes = new Uint8Array(size + extra);
+      if (sizeField) {
+        new DataView(bytes.buffer).setUint32(sizeField.offset, bytes.length, true);
+      }
+      return make(bytes);
+    },
+  };
+}

@@ -1,0 +1,100 @@
+/** Structs of linux/vfio.h, field by field under their C names. */
+import { struct } from './layout';
+
+export const vfio_info_cap_header = struct('vfio_info_cap_header', {
+  id: 'u16',
+  version: 'u16',
+  next: 'u32',
+});
+
+export const vfio_group_status = struct('vfio_group_status', { argsz: 'u32', flags: 'u32' });
+
+export const vfio_device_info = struct('vfio_device_info', {
+  argsz: 'u32',
+  flags: 'u32',
+  num_regions: 'u32',
+  num_irqs: 'u32',
+  cap_offset: 'u32',
+  pad: 'u32',
+});
+
+export const vfio_region_info = struct('vfio_region_info', {
+  argsz: 'u32',
+  flags: 'u32',
+  index: 'u32',
+  cap_offset: 'u32',
+  size: 'u64',
+  offset: 'u64',
+});
+
+export const vfio_region_info_cap_sparse_mmap = struct('vfio_region_info_cap_sparse_mmap', {
+  header: { bytes: 8 },
+  nr_areas: 'u32',
+  reserved: 'u32',
+});
+
+export const vfio_region_sparse_mmap_area = struct('vfio_region_sparse_mmap_area', {
+  offset: 'u64',
+  size: 'u64',
+});
+
+export const vfio_region_info_cap_type = struct('vfio_region_info_cap_type', {
+  header: { bytes: 8 },
+  type: 'u32',
+  subtype: 'u32',
+});
+
+export const vfio_irq_info = struct('vfio_irq_info', {
+  argsz: 'u32',
+  flags: 'u32',
+  index: 'u32',
+  count: 'u32',
+});
+
+/** Followed by `data[]`: nothing, one byte, or one int32 per interrupt. */
+export const vfio_irq_set = struct('vfio_irq_set', {
+  argsz: 'u32',
+  flags: 'u32',
+  index: 'u32',
+  start: 'u32',
+  count: 'u32',
+});
+
+/** Followed by `data[]` of the feature. */
+export const vfio_device_feature = struct('vfio_device_feature', { argsz: 'u32', flags: 'u32' });
+
+export const vfio_iommu_type1_info = struct('vfio_iommu_type1_info', {
+  argsz: 'u32',
+  flags: 'u32',
+  iova_pgsizes: 'u64',
+  cap_offset: 'u32',
+  pad: 'u32',
+});
+
+export const vfio_iommu_type1_info_cap_iova_range = struct('vfio_iommu_type1_info_cap_iova_range', {
+  header: { bytes: 8 },
+  nr_iovas: 'u32',
+  reserved: 'u32',
+});
+
+export const vfio_iova_range = struct('vfio_iova_range', { start: 'u64', end: 'u64' });
+
+export const vfio_iommu_type1_info_dma_avail = struct('vfio_iommu_type1_info_dma_avail', {
+  header: { bytes: 8 },
+  avail: 'u32',
+});
+
+export const vfio_iommu_type1_dma_map = struct('vfio_iommu_type1_dma_map', {
+  argsz: 'u32',
+  flags: 'u32',
+  vaddr: 'u64',
+  iova: 'u64',
+  size: 'u64',
+});
+
+export const vfio_iommu_type1_dma_unmap = struct('vfio_iommu_type1_dma_unmap', {
+  argsz: 'u32',
+  flags: 'u32',
+  iova: 'u64',
+  size: 'u64',
+});

@@ -1,0 +1,38 @@
+/** Who has a file open. */
+import { readlinkSync } from 'node:fs';
+import { listDirectory, readAttribute } from './sysfs';
+
+/**
+ * `node (pid 123)` for each process that has `path` open, as far as the caller may see: other users'
+ * processes are hidden from all but root.
+ */
+export function findHolders(path: string): string[] {
+  return listDirectory('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => holds(pid, path))
+    .map((pid) => `${printable(readAttribute(`/proc/${pid}/comm`) ?? '?')} (pid ${pid})`);
+}
+
+function holds(pid: string, path: string): boolean {
+  const directory = `/proc/${pid}/fd`;
+  try {
+    return listDirectory(directory).some((fd) => target(`${directory}/${fd}`) === path);
+  } catch {
+    // Not ours to look into.
+    return false;
+  }
+}
+
+function target(link: string): string | undefined {
+  try {
+    return readlinkSync(link);
+  } catch {
+    // Closed since it was listed.
+    return undefined;
+  }
+}
+
+/** A process chooses its own name. */
+function printable(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, '?');
+}

@@ -1,0 +1,33 @@
+/** IOMMU groups: the units in which devices can be isolated, and so given to user space. */
+import { join } from 'node:path';
+import { listDirectory, PCI_DEVICES, readLinkName } from './sysfs';
+
+const GROUPS = '/sys/kernel/iommu_groups';
+
+/** Drivers that leave DMA to others (`driver_managed_dma` in the kernel), so do not block their group. */
+const harmless = new Set(['pcieport', 'pci-stub']);
+
+export interface GroupMember {
+  readonly bdf: string;
+  readonly driver: string | undefined;
+  /** A kernel driver uses it for DMA, so the group cannot be given to user space. */
+  readonly blocks: boolean;
+}
+
+/** The devices of a group; empty where there is no such group. */
+export function iommuGroupMembers(group: number): GroupMember[] {
+  return listDirectory(join(GROUPS, String(group), 'devices')).map((bdf) => {
+    const path = join(PCI_DEVICES, bdf);
+    const driver = readLinkName(join(path, 'driver'));
+    // A device under any vfio driver, variants such as mlx5_vfio_pci included, has a vfio-dev directory (6.1).
+    const vfio = driver?.includes('vfio') || listDirectory(join(path, 'vfio-dev')).length > 0;
+    return { bdf, driver, blocks: driver !== undefined && !vfio && !harmless.has(driver) };
+  });
+}
+
+/** `0000:00:1f.2 (ahci)` for each member that blocks. */
+export function blockingMembers(group: number): string[] {
+  return iommuGroupMembers(group)
+    .filter(({ blocks }) => blocks)
+    .map(({ bdf, driver }) => `${bdf} (${driver})`);
+}

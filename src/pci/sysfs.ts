@@ -1,0 +1,83 @@
+/** What sysfs says of a PCI device. Its contents are input like any other: read with limits, never trusted. */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { isErrno, VfioError } from '../errors';
+import { hints } from '../hints';
+import { parseBdf } from './address';
+
+export const PCI_DEVICES = '/sys/bus/pci/devices';
+export const PCI_DRIVERS = '/sys/bus/pci/drivers';
+
+const absent = (error: unknown) => isErrno(error, 'ENOENT') || isErrno(error, 'ENOTDIR');
+
+/** The text of an attribute without its newline, or undefined where there is no such attribute. */
+export function readAttribute(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'latin1').trimEnd();
+  } catch (error) {
+    if (absent(error)) return undefined;
+    throw error;
+  }
+}
+
+/** The last component of what a link points to, or undefined where there is no such link. */
+export function readLinkName(path: string): string | undefined {
+  try {
+    return basename(readlinkSync(path));
+  } catch (error) {
+    if (absent(error)) return undefined;
+    throw error;
+  }
+}
+
+export function listDirectory(path: string): string[] {
+  try {
+    return readdirSync(path).sort();
+  } catch (error) {
+    if (absent(error)) return [];
+    throw error;
+  }
+}
+
+export interface PciDevice {
+  readonly bdf: string;
+  /** Its directory in sysfs. */
+  readonly path: string;
+  readonly vendor: number;
+  readonly device: number;
+  /** Base class, sub-class and programming interface: 0x020000 is an Ethernet controller. */
+  readonly class: number;
+  readonly driver: string | undefined;
+  readonly iommuGroup: number | undefined;
+  /** The PF's address, for a VF. */
+  readonly physfn: string | undefined;
+}
+
+function number(path: string): number {
+  const value = Number(readAttribute(path));
+  return Number.isSafeInteger(value) ? value : 0;
+}
+
+/** @throws ERR_VFIO_INVALID_BDF, ERR_VFIO_NO_DEVICE */
+export function readPciDevice(address: string): PciDevice {
+  const bdf = parseBdf(address);
+  const path = join(PCI_DEVICES, bdf);
+  if (readAttribute(join(path, 'vendor')) === undefined) {
+    throw new VfioError('ERR_VFIO_NO_DEVICE', `there is no PCI device ${bdf}`, {
+      device: bdf,
+      path,
+      hint: hints.noSuchDevice(),
+    });
+  }
+  const group = readLinkName(join(path, 'iommu_group'));
+  return {
+    bdf,
+    path,
+    vendor: number(join(path, 'vendor')),
+    device: number(join(path, 'device')),
+    class: number(join(path, 'class')),
+    driver: readLinkName(join(path, 'driver')),
+    iommuGroup: group === undefined ? undefined : Number(group),
+    physfn: readLinkName(join(path, 'physfn')),
+  };
+}
