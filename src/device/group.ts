@@ -89,7 +89,8 @@ export class Group {
     } finally {
       native.close(this.#fd);
       openGroups.delete(this.id);
-      if (this.#ownsContainer) await this.container.close();
+      // A container that closes its devices itself is waiting for this one.
+      if (this.#ownsContainer && !this.container.closed) await this.container.close();
     }
   }
 

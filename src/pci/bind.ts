@@ -4,6 +4,7 @@ import { access, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
+import { SYS } from './paths';
 import { PCI_DRIVERS, type PciDevice, readAttribute, readLinkName, readPciDevice } from './sysfs';
 
 interface DriverState {
@@ -82,7 +83,7 @@ async function apply(device: PciDevice, wanted: DriverState): Promise<void> {
   await write(join(path, 'driver_override'), `${wanted.override}\n`);
   if (wanted.driver !== undefined && current() === undefined) {
     // Answers success also where the driver's probe fails; its own bind file tells why.
-    await write('/sys/bus/pci/drivers_probe', bdf);
+    await write(join(SYS, 'bus/pci/drivers_probe'), bdf);
     if (current() === undefined) await write(join(PCI_DRIVERS, wanted.driver, 'bind'), bdf);
   }
   if (current() !== wanted.driver) {

@@ -1,5 +1,6 @@
 /** Who has a file open. */
 import { readlinkSync } from 'node:fs';
+import { PROC } from './paths';
 import { listDirectory, readAttribute } from './sysfs';
 
 /**
@@ -7,14 +8,14 @@ import { listDirectory, readAttribute } from './sysfs';
  * processes are hidden from all but root.
  */
 export function findHolders(path: string): string[] {
-  return listDirectory('/proc')
+  return listDirectory(PROC)
     .filter((name) => /^\d+$/.test(name))
     .filter((pid) => holds(pid, path))
-    .map((pid) => `${printable(readAttribute(`/proc/${pid}/comm`) ?? '?')} (pid ${pid})`);
+    .map((pid) => `${printable(readAttribute(`${PROC}/${pid}/comm`) ?? '?')} (pid ${pid})`);
 }
 
 function holds(pid: string, path: string): boolean {
-  const directory = `/proc/${pid}/fd`;
+  const directory = `${PROC}/${pid}/fd`;
   try {
     return listDirectory(directory).some((fd) => target(`${directory}/${fd}`) === path);
   } catch {

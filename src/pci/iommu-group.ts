@@ -1,8 +1,9 @@
 /** IOMMU groups: the units in which devices can be isolated, and so given to user space. */
 import { join } from 'node:path';
+import { SYS } from './paths';
 import { listDirectory, PCI_DEVICES, readLinkName } from './sysfs';
 
-const GROUPS = '/sys/kernel/iommu_groups';
+const GROUPS = join(SYS, 'kernel/iommu_groups');
 
 /** Drivers that leave DMA to others (`driver_managed_dma` in the kernel), so do not block their group. */
 const harmless = new Set(['pcieport', 'pci-stub']);

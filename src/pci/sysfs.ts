@@ -4,9 +4,10 @@ import { basename, join } from 'node:path';
 import { isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
 import { parseBdf } from './address';
+import { SYS } from './paths';
 
-export const PCI_DEVICES = '/sys/bus/pci/devices';
-export const PCI_DRIVERS = '/sys/bus/pci/drivers';
+export const PCI_DEVICES = join(SYS, 'bus/pci/devices');
+export const PCI_DRIVERS = join(SYS, 'bus/pci/drivers');
 
 const absent = (error: unknown) => isErrno(error, 'ENOENT') || isErrno(error, 'ENOTDIR');
 
