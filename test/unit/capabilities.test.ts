@@ -5,7 +5,9 @@ jest.mock('../../src/native', () => ({ native: {} }));
 import { parseCapabilities, trailing } from '../../src/ioctl/capabilities';
 import { vfio_info_cap_header, vfio_iova_range } from '../../src/ioctl/structs';
 
-function chain(...headers: Array<{ at: number; id: number; next: number }>): Uint8Array<ArrayBuffer> {
+function chain(
+  ...headers: Array<{ at: number; id: number; next: number }>
+): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(128);
   for (const { at, id, next } of headers) {
     const header = vfio_info_cap_header.view(bytes.subarray(at));

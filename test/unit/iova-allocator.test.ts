@@ -30,7 +30,10 @@ test('alignment and the highest address are kept', () => {
   const narrow = { maxIova: 0x2fffn };
   expect(allocator.allocate(2 * PAGE, narrow)).toBe(0x1000n);
   expect(() => allocator.allocate(PAGE, narrow)).toThrow(
-    expect.objectContaining({ code: 'ERR_VFIO_IOVA_SPACE', hint: expect.stringContaining('maxIova') }),
+    expect.objectContaining({
+      code: 'ERR_VFIO_IOVA_SPACE',
+      hint: expect.stringContaining('maxIova'),
+    }),
   );
 });
 

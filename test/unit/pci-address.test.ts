@@ -9,18 +9,24 @@ test.each([
   expect(parseBdf(text)).toBe(bdf);
 });
 
-test.each(['', 'eth0', '0000:01:00', '0000:01:20.0', '0000:01:00.8', '../../etc', '01:00.0 x=1', '01:00.0\n'])(
-  '%j is refused',
-  (text) => {
-    expect(() => parseBdf(text)).toThrow(
-      expect.objectContaining({
-        name: 'VfioError',
-        code: 'ERR_VFIO_INVALID_BDF',
-        hint: expect.stringContaining('0000:01:00.0'),
-      }),
-    );
-  },
-);
+test.each([
+  '',
+  'eth0',
+  '0000:01:00',
+  '0000:01:20.0',
+  '0000:01:00.8',
+  '../../etc',
+  '01:00.0 x=1',
+  '01:00.0\n',
+])('%j is refused', (text) => {
+  expect(() => parseBdf(text)).toThrow(
+    expect.objectContaining({
+      name: 'VfioError',
+      code: 'ERR_VFIO_INVALID_BDF',
+      hint: expect.stringContaining('0000:01:00.0'),
+    }),
+  );
+});
 
 test('what is no string is refused', () => {
   expect(() => parseBdf(undefined as unknown as string)).toThrow(

@@ -1,0 +1,197 @@
+import { constants } from 'node:os';
+import { Container, openDevice } from 'vfio';
+import { requests } from '../../src/ioctl/requests';
+import { deviceContract } from '../contract/device-contract';
+import { DEVICE, type FakeKernel } from './fake-kernel';
+import { bootFakeKernel } from './fake-native';
+import { SYS } from './fake-paths';
+import { makeSysfs } from './fake-sysfs';
+
+jest.mock('../../src/native', () => require('./fake-native'));
+jest.mock('../../src/pci/paths', () => require('./fake-paths'));
+
+const TOKEN = '2ab74924-c335-45f4-9b16-8569e5b08258';
+const OTHER_TOKEN = '00000000-0000-4000-8000-000000000000';
+
+const sysfs = makeSysfs(SYS);
+const code = (expected: string) => expect.objectContaining({ name: 'VfioError', code: expected });
+const hint = (text: string) => expect.objectContaining({ hint: expect.stringContaining(text) });
+
+let kernel: FakeKernel;
+
+beforeEach(() => {
+  kernel = bootFakeKernel();
+  sysfs.add({ ...DEVICE, driver: 'vfio-pci', iommuGroup: DEVICE.group });
+});
+
+afterEach(() => {
+  expect(kernel.leaks()).toEqual([]);
+});
+
+afterAll(() => sysfs.remove());
+
+deviceContract('fake', () => ({ ...DEVICE, bar: 'bar0', irq: 'msix' }));
+
+describe('what openDevice refuses, and what it says', () => {
+  test('a bad address or token, before anything is opened', async () => {
+    await expect(openDevice('eth0')).rejects.toThrow(code('ERR_VFIO_INVALID_BDF'));
+    const error = await openDevice(DEVICE.bdf, { vfToken: 'secret' }).catch((e) => e);
+    expect(error).toMatchObject({ code: 'ERR_VFIO_INVALID_UUID', hint: expect.any(String) });
+    expect(error.message).not.toContain('secret');
+  });
+
+  test('a device that does not exist, or has no IOMMU group', async () => {
+    await expect(openDevice('0000:7f:00.0')).rejects.toThrow(code('ERR_VFIO_NO_DEVICE'));
+    sysfs.add({ bdf: '0000:02:00.0', vendor: 1, device: 2, driver: 'vfio-pci' });
+    await expect(openDevice('0000:02:00.0')).rejects.toThrow(code('ERR_VFIO_NO_IOMMU_GROUP'));
+  });
+
+  test('a device under another driver or none: the hint tells how to bind it', async () => {
+    sysfs.add({ ...DEVICE, driver: 'igb', iommuGroup: DEVICE.group });
+    const opened = openDevice(DEVICE.bdf);
+    await expect(opened).rejects.toThrow(code('ERR_VFIO_NOT_BOUND'));
+    await expect(opened).rejects.toThrow(hint('igb'));
+    sysfs.add({ bdf: '0000:03:00.0', vendor: 1, device: 2, iommuGroup: 9 });
+    await expect(openDevice('0000:03:00.0')).rejects.toThrow(hint("bindDriver('0000:03:00.0')"));
+  });
+
+  test('a kernel without VFIO', async () => {
+    kernel.vfioLoaded = false;
+    const opened = openDevice(DEVICE.bdf);
+    await expect(opened).rejects.toThrow(code('ERR_VFIO_UNAVAILABLE'));
+    await expect(opened).rejects.toThrow(hint('modprobe vfio-pci'));
+  });
+
+  test('a group that is not viable: the member that blocks is named', async () => {
+    kernel.viable = false;
+    const group = DEVICE.group;
+    sysfs.add({ bdf: '0000:01:00.1', vendor: 1, device: 2, driver: 'e1000e', iommuGroup: group });
+    const opened = openDevice(DEVICE.bdf);
+    await expect(opened).rejects.toThrow(code('ERR_VFIO_GROUP_NOT_VIABLE'));
+    await expect(opened).rejects.toThrow(hint('these block: 0000:01:00.1 (e1000e)'));
+  });
+
+  test('a group in use', async () => {
+    kernel.groupHeld = true;
+    await expect(openDevice(DEVICE.bdf)).rejects.toThrow(code('EBUSY'));
+  });
+
+  test('a wrong or missing token, and a token where none is taken', async () => {
+    kernel.vfToken = TOKEN;
+    for (const vfToken of [undefined, OTHER_TOKEN]) {
+      const error = await openDevice(DEVICE.bdf, { vfToken }).catch((e) => e);
+      expect(error).toMatchObject({
+        code: 'EACCES',
+        errno: constants.errno.EACCES,
+        syscall: 'ioctl',
+        ioctl: 'VFIO_GROUP_GET_DEVICE_FD',
+        device: DEVICE.bdf,
+        hint: expect.stringContaining('vfToken'),
+      });
+      expect(error.message).not.toContain(OTHER_TOKEN);
+    }
+    await (await openDevice(DEVICE.bdf, { vfToken: TOKEN })).close();
+    kernel.vfToken = undefined;
+    await expect(openDevice(DEVICE.bdf, { vfToken: TOKEN })).rejects.toThrow(code('EINVAL'));
+  });
+});
+
+describe('failures on the way leave nothing behind', () => {
+  test.each([
+    'VFIO_GET_API_VERSION',
+    'VFIO_CHECK_EXTENSION',
+    'VFIO_GROUP_GET_STATUS',
+    'VFIO_SET_IOMMU',
+    'VFIO_IOMMU_GET_INFO',
+    'VFIO_DEVICE_GET_INFO',
+  ] as const)('%s fails', async (name) => {
+    kernel.failures.set(requests[name], constants.errno.EIO);
+    await expect(openDevice(DEVICE.bdf)).rejects.toThrow();
+    await (await openDevice(DEVICE.bdf)).close();
+  });
+
+  test('MAP_DMA fails with ENOMEM: the hint speaks of memlock, and address and memory are free', async () => {
+    const dev = await openDevice(DEVICE.bdf);
+    kernel.failures.set(requests.VFIO_IOMMU_MAP_DMA, constants.errno.ENOMEM);
+    const failed = dev.dma.alloc(8192);
+    await expect(failed).rejects.toThrow(code('ENOMEM'));
+    await expect(failed).rejects.toThrow(hint('RLIMIT_MEMLOCK'));
+    expect((await dev.dma.alloc(8192)).iova).toBe(0x1000n);
+    await dev.close();
+  });
+
+  test('SET_IRQS fails: no eventfd stays', async () => {
+    const dev = await openDevice(DEVICE.bdf);
+    kernel.failures.set(requests.VFIO_DEVICE_SET_IRQS, constants.errno.EINVAL);
+    await expect(dev.irq('msix').enable([0, 3])).rejects.toThrow(code('EINVAL'));
+    expect(dev.irq('msix').enabled).toEqual([]);
+    await dev.close();
+  });
+});
+
+test('a device that stops answering is EIO with a hint, and works again after reset', async () => {
+  const dev = await openDevice(DEVICE.bdf);
+  const bar = dev.region('bar0');
+  kernel.unplug();
+  expect(() => bar.read32(0)).toThrow(code('EIO'));
+  expect(() => bar.write32(0, 1)).toThrow(hint('memory decoding'));
+  await dev.reset();
+  expect(bar.read32(0)).toBe(0);
+  await dev.close();
+});
+
+test('two opens share a group, and the last close frees it', async () => {
+  const [a, b] = await Promise.all([openDevice(DEVICE.bdf), openDevice(DEVICE.bdf)]);
+  expect(a.dma).toBe(b.dma);
+  await a.close();
+  const buffer = await b.dma.alloc(4096);
+  await b.close();
+  expect(buffer.closed).toBe(true);
+});
+
+test('an open that overlaps a close waits for the group', async () => {
+  const first = await openDevice(DEVICE.bdf);
+  const closing = first.close();
+  const second = await openDevice(DEVICE.bdf);
+  await closing;
+  expect(second.config.read16(0)).toBe(DEVICE.vendor);
+  await second.close();
+});
+
+describe('a container of one’s own', () => {
+  test('keeps its buffers from device to device, mapped anew for the next', async () => {
+    const container = Container.open();
+    const first = await openDevice(DEVICE.bdf, { container });
+    const buffer = await container.alloc(4096);
+    await first.close();
+    expect(kernel.mappings.size).toBe(0);
+    const second = await openDevice(DEVICE.bdf, { container });
+    expect([...kernel.mappings.keys()]).toEqual([buffer.iova]);
+    await second.close();
+    await container.close();
+  });
+
+  test('closes its devices first', async () => {
+    const container = Container.open();
+    const dev = await openDevice(DEVICE.bdf, { container });
+    await container.close();
+    expect(dev.closed).toBe(true);
+    await expect(openDevice(DEVICE.bdf, { container })).rejects.toThrow(code('ERR_VFIO_CLOSED'));
+  });
+
+  test('has no IOVAs before its first group', async () => {
+    const container = Container.open();
+    await expect(container.alloc(4096)).rejects.toThrow(hint('first group'));
+    await container.close();
+  });
+
+  test('refuses a group that is in another one', async () => {
+    const dev = await openDevice(DEVICE.bdf);
+    const container = Container.open();
+    await expect(openDevice(DEVICE.bdf, { container })).rejects.toThrow(
+      code('ERR_VFIO_GROUP_IN_OTHER_CONTAINER'),
+    );
+    await container.close();
+    await dev.close();
+  });
+});

@@ -1,0 +1,323 @@
+/**
+ * A fake of the addon with a small VFIO behind it: one device in one group. It knows the kernel's
+ * rules that the library relies on, and breaks on request where a real kernel does not.
+ */
+import { constants } from 'node:os';
+import * as abi from '../../src/ioctl/constants';
+import { requests } from '../../src/ioctl/requests';
+import * as s from '../../src/ioctl/structs';
+import type { NativeAddon, RegisterAccessors } from '../../src/native';
+
+const { EACCES, EBADF, EBUSY, EINVAL, ENOENT, ENODEV, ENOTTY, EPERM, ERANGE } = constants.errno;
+
+export const DEVICE = { bdf: '0000:01:00.0', vendor: 0x8086, device: 0x10c9, group: 5 };
+const BAR_SIZE = 0x4000;
+const CONFIG_SIZE = 256;
+const VECTORS = 4;
+
+type Kind = 'container' | 'group' | 'device';
+
+interface Range {
+  memory: ArrayBuffer;
+  closed: boolean;
+  faults: number;
+}
+
+export class FakeKernel {
+  readonly config = new DataView(new ArrayBuffer(CONFIG_SIZE));
+  readonly mappings = new Map<bigint, bigint>();
+  /** Fail the next request of this number with this errno. */
+  readonly failures = new Map<number, number>();
+  vfToken: string | undefined;
+  viable = true;
+  groupHeld = false;
+  vfioLoaded = true;
+
+  readonly #files = new Map<number, Kind>();
+  readonly #ranges = new Map<number, Range>();
+  readonly #eventfds = new Map<number, (count: number) => void>();
+  readonly #vectors = new Map<number, number>();
+  #groupAttached = false;
+  #iommuSet = false;
+  #nextId = 10;
+
+  constructor() {
+    this.config.setUint16(0, DEVICE.vendor, true);
+    this.config.setUint16(2, DEVICE.device, true);
+  }
+
+  /** Everything that is not given back: empty after a clean close. */
+  leaks(): string[] {
+    return [
+      ...this.#files.values(),
+      ...[...this.#ranges.values()].filter(({ closed }) => !closed).map(() => 'range'),
+      ...[...this.#eventfds].map(() => 'eventfd'),
+      ...[...this.mappings].map(() => 'mapping'),
+    ];
+  }
+
+  /** The device stops answering: accesses to its mapped regions fault. */
+  unplug(): void {
+    for (const range of this.#ranges.values()) range.faults = 1;
+  }
+
+  readonly native: NativeAddon = {
+    pageSize: 4096,
+    open: (path) => this.#open(path),
+    adoptFd: (fd) => fd,
+    close: (fd) => this.#close(fd),
+    closeAsync: async (fd) => this.#close(fd),
+    pread: (fd, bytes, position) => {
+      if (this.#files.get(fd) !== 'device') return -EBADF;
+      const from = position - abi.VFIO_PCI_CONFIG_REGION_INDEX * 2 ** 40;
+      bytes.set(new Uint8Array(this.config.buffer, from, bytes.length));
+      return bytes.length;
+    },
+    pwrite: () => -EINVAL,
+    ioctlValue: (fd, request, value) => this.#ioctlValue(fd, request, value),
+    ioctlInt: (_fd, request) => this.#setContainer(request),
+    ioctlString: () => -EINVAL,
+    ioctlStruct: (fd, request, bytes) => this.#ioctlStruct(fd, request, bytes),
+    ioctlStructAsync: async (fd, request, bytes) => this.#ioctlStruct(fd, request, bytes),
+    ioctlValueAsync: async (fd, request, value) => this.#ioctlValue(fd, request, value),
+    ioctlStringFdAsync: async (fd, _request, text) => this.#getDeviceFd(fd, text),
+
+    rangeReserve: (length) => {
+      if (length > 2 ** 46) return -constants.errno.ENOMEM;
+      this.#ranges.set(++this.#nextId, {
+        memory: new ArrayBuffer(length < 2 ** 30 ? length : 0),
+        closed: false,
+        faults: 0,
+      });
+      return this.#nextId;
+    },
+    rangeMap: () => 0,
+    rangeAttach: () => 0,
+    rangeRelease: (id) => {
+      const range = this.#ranges.get(id);
+      if (range && !range.closed) {
+        range.closed = true;
+        structuredClone(range.memory, { transfer: [range.memory] });
+      }
+      return 0;
+    },
+    rangeAddress: (id) => BigInt(id) << 32n,
+    rangeLength: (id) => this.#ranges.get(id)?.memory.byteLength ?? -EBADF,
+    rangeBuffer: (id) => this.#ranges.get(id)!.memory,
+    rangeRegisters: (id) => {
+      const range = this.#ranges.get(id)!;
+      return accessors(new DataView(range.memory), () =>
+        range.closed ? EBADF : range.faults * constants.errno.EIO,
+      );
+    },
+    rangeFaults: (id) => this.#ranges.get(id)?.faults ?? -EBADF,
+    rangeRestore: (id) => {
+      this.#ranges.get(id)!.faults = 0;
+      return 0;
+    },
+    fdRegisters: (fd) => accessors(this.config, () => (this.#files.has(fd) ? 0 : EBADF)),
+
+    eventfdOpen: (listener) => {
+      this.#eventfds.set(++this.#nextId, listener);
+      return this.#nextId;
+    },
+    eventfdCreate: () => -EINVAL,
+    eventfdWrite: () => -EINVAL,
+    eventfdRead: () => 0,
+    eventfdRef: () => 0,
+    eventfdUnref: () => 0,
+    eventfdClose: (fd) => {
+      this.#eventfds.delete(fd);
+      return 0;
+    },
+  };
+
+  #open(path: string): number {
+    if (!this.vfioLoaded) return -ENOENT;
+    if (path === '/dev/vfio/vfio') return this.#file('container');
+    if (path !== `/dev/vfio/${DEVICE.group}`) return -ENOENT;
+    const held = this.groupHeld || [...this.#files.values()].some((kind) => kind !== 'container');
+    return held ? -EBUSY : this.#file('group');
+  }
+
+  #file(kind: Kind): number {
+    this.#files.set(++this.#nextId, kind);
+    return this.#nextId;
+  }
+
+  #close(fd: number): number {
+    if (this.#files.get(fd) === 'device') this.config.setUint16(4, 0, true);
+    return this.#files.delete(fd) ? 0 : -EBADF;
+  }
+
+  #failure(request: number): number {
+    const errno = this.failures.get(request) ?? 0;
+    this.failures.delete(request);
+    return -errno;
+  }
+
+  #setContainer(request: number): number {
+    if (request !== requests.VFIO_GROUP_SET_CONTAINER) return -ENOTTY;
+    if (!this.viable) return -EPERM;
+    if (this.#groupAttached) return -EINVAL;
+    this.#groupAttached = true;
+    return 0;
+  }
+
+  #ioctlValue(fd: number, request: number, value: number): number {
+    const failure = this.#failure(request);
+    if (failure) return failure;
+    if (!this.#files.has(fd)) return -EBADF;
+    switch (request) {
+      case requests.VFIO_GET_API_VERSION:
+        return 0;
+      case requests.VFIO_CHECK_EXTENSION:
+        return value === abi.VFIO_TYPE1v2_IOMMU ? 1 : 0;
+      case requests.VFIO_SET_IOMMU:
+        if (!this.#groupAttached || this.#iommuSet) return -EINVAL;
+        this.#iommuSet = true;
+        return 0;
+      case requests.VFIO_GROUP_UNSET_CONTAINER:
+        if ([...this.#files.values()].includes('device')) return -EBUSY;
+        this.#groupAttached = false;
+        this.#iommuSet = false;
+        this.mappings.clear();
+        return 0;
+      case requests.VFIO_DEVICE_RESET:
+        return 0;
+      default:
+        return -ENOTTY;
+    }
+  }
+
+  #getDeviceFd(fd: number, text: string): number {
+    if (this.#files.get(fd) !== 'group' || !this.#iommuSet) return -EINVAL;
+    const [name, ...options] = text.split(' ');
+    if (name !== DEVICE.bdf) return -ENODEV;
+    for (const option of options) if (!option.startsWith('vf_token=')) return -EINVAL;
+    const token = options[0]?.slice('vf_token='.length);
+    if (this.vfToken !== token) return this.vfToken === undefined ? -EINVAL : -EACCES;
+    return this.#file('device');
+  }
+
+  #ioctlStruct(fd: number, request: number, given: Uint8Array): number {
+    const failure = this.#failure(request);
+    if (failure) return failure;
+    if (!this.#files.has(fd)) return -EBADF;
+    const bytes = given as Uint8Array<ArrayBuffer>;
+    switch (request) {
+      case requests.VFIO_GROUP_GET_STATUS:
+        s.vfio_group_status.view(bytes).flags = this.viable ? abi.VFIO_GROUP_FLAGS_VIABLE : 0;
+        return 0;
+      case requests.VFIO_IOMMU_GET_INFO:
+        return this.#iommuInfo(bytes);
+      case requests.VFIO_IOMMU_MAP_DMA: {
+        const { iova, size } = s.vfio_iommu_type1_dma_map.view(bytes);
+        if (this.mappings.has(iova)) return -constants.errno.EEXIST;
+        this.mappings.set(iova, size);
+        return 0;
+      }
+      case requests.VFIO_IOMMU_UNMAP_DMA: {
+        const arg = s.vfio_iommu_type1_dma_unmap.view(bytes);
+        arg.size = this.mappings.get(arg.iova) ?? 0n;
+        this.mappings.delete(arg.iova);
+        return 0;
+      }
+      case requests.VFIO_DEVICE_GET_INFO: {
+        const info = s.vfio_device_info.view(bytes);
+        info.flags = abi.VFIO_DEVICE_FLAGS_PCI | abi.VFIO_DEVICE_FLAGS_RESET;
+        info.num_regions = abi.VFIO_PCI_NUM_REGIONS;
+        info.num_irqs = 5;
+        return 0;
+      }
+      case requests.VFIO_DEVICE_GET_REGION_INFO:
+        return this.#regionInfo(bytes);
+      case requests.VFIO_DEVICE_GET_IRQ_INFO: {
+        const info = s.vfio_irq_info.view(bytes);
+        if (info.index > abi.VFIO_PCI_REQ_IRQ_INDEX) return -EINVAL;
+        info.flags = abi.VFIO_IRQ_INFO_EVENTFD;
+        info.count = info.index === abi.VFIO_PCI_MSIX_IRQ_INDEX ? VECTORS : 0;
+        return 0;
+      }
+      case requests.VFIO_DEVICE_SET_IRQS:
+        return this.#setIrqs(bytes);
+      default:
+        return -ENOTTY;
+    }
+  }
+
+  #iommuInfo(bytes: Uint8Array<ArrayBuffer>): number {
+    if (!this.#iommuSet) return -EINVAL;
+    const info = s.vfio_iommu_type1_info.view(bytes);
+    const cap = s.vfio_iommu_type1_info_cap_iova_range;
+    const need = s.vfio_iommu_type1_info.size + cap.size + s.vfio_iova_range.size;
+    info.flags = abi.VFIO_IOMMU_INFO_PGSIZES | abi.VFIO_IOMMU_INFO_CAPS;
+    info.iova_pgsizes = 4096n;
+    const short = info.argsz < need;
+    info.argsz = need;
+    if (short) return 0;
+    info.cap_offset = s.vfio_iommu_type1_info.size;
+    const at = bytes.subarray(info.cap_offset);
+    s.vfio_info_cap_header.view(at).id = abi.VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE;
+    cap.view(at).nr_iovas = 1;
+    s.vfio_iova_range.view(at.subarray(cap.size)).end = (1n << 39n) - 1n;
+    return 0;
+  }
+
+  #regionInfo(bytes: Uint8Array<ArrayBuffer>): number {
+    const info = s.vfio_region_info.view(bytes);
+    if (info.index >= abi.VFIO_PCI_VGA_REGION_INDEX) return -EINVAL;
+    info.flags = abi.VFIO_REGION_INFO_FLAG_READ | abi.VFIO_REGION_INFO_FLAG_WRITE;
+    info.offset = BigInt(info.index) << 40n;
+    if (info.index === abi.VFIO_PCI_CONFIG_REGION_INDEX) info.size = BigInt(CONFIG_SIZE);
+    if (info.index === abi.VFIO_PCI_BAR0_REGION_INDEX) {
+      info.flags |= abi.VFIO_REGION_INFO_FLAG_MMAP;
+      info.size = BigInt(BAR_SIZE);
+    }
+    return 0;
+  }
+
+  #setIrqs(bytes: Uint8Array<ArrayBuffer>): number {
+    const { flags, start, count } = s.vfio_irq_set.view(bytes);
+    if (flags & abi.VFIO_IRQ_SET_DATA_EVENTFD) {
+      const data = new DataView(bytes.buffer, bytes.byteOffset + s.vfio_irq_set.size);
+      for (let i = 0; i < count; i++) this.#vectors.set(start + i, data.getInt32(4 * i, true));
+    } else if (count === 0) {
+      this.#vectors.clear();
+    } else {
+      const listener = this.#eventfds.get(this.#vectors.get(start) ?? -1);
+      setImmediate(() => listener?.(1));
+    }
+    return 0;
+  }
+}
+
+function accessors(view: DataView, state: () => number): RegisterAccessors {
+  let closed = false;
+  const refuse = (offset: number, width: number): number => {
+    if (closed) return -EBADF;
+    if (state()) return -state();
+    if (!Number.isInteger(offset) || offset < 0 || offset + width > view.byteLength) return -ERANGE;
+    return offset % width ? -EINVAL : 0;
+  };
+  const put = (write: () => void): number => {
+    write();
+    return 0;
+  };
+  return {
+    read8: (o) => refuse(o, 1) || view.getUint8(o),
+    read16: (o) => refuse(o, 2) || view.getUint16(o, true),
+    read32: (o) => refuse(o, 4) || view.getUint32(o, true),
+    read64: (o) => refuse(o, 8) || view.getBigUint64(o, true),
+    read64LoHi: () => -EINVAL,
+    readBatch32: () => -EINVAL,
+    write8: (o, v) => refuse(o, 1) || put(() => view.setUint8(o, v)),
+    write16: (o, v) => refuse(o, 2) || put(() => view.setUint16(o, v, true)),
+    write32: (o, v) => refuse(o, 4) || put(() => view.setUint32(o, v, true)),
+    write64: (o, v) => refuse(o, 8) || put(() => view.setBigUint64(o, v, true)),
+    write64LoHi: () => -EINVAL,
+    close: () => {
+      closed = true;
+    },
+  };
+}
