@@ -1,0 +1,112 @@
+#include "file.h"
+
+#include "environment.h"
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace vfio {
+
+File::~File() {
+  if (owned_)
+    ::close(fd_);
+}
+
+std::shared_ptr<File> File::use(const std::weak_ptr<File>& reference) {
+  std::shared_ptr<File> file = reference.lock();
+  return file && !file->closed() ? file : nullptr;
+}
+
+int FileTable::adopt(int fd, FileKind kind) {
+  auto file = std::make_shared<File>(fd, kind);
+  const std::lock_guard lock(mutex_);
+  if (ended_)
+    return -ECANCELED;
+  std::shared_ptr<File>& entry = files_[fd];
+  if (entry) {
+    entry->markClosed();
+    entry->disown();
+  }
+  entry = std::move(file);
+  return fd;
+}
+
+std::shared_ptr<File> FileTable::find(int fd) {
+  const std::lock_guard lock(mutex_);
+  const auto found = files_.find(fd);
+  return found == files_.end() ? nullptr : found->second;
+}
+
+int FileTable::close(int fd) {
+  std::shared_ptr<File> last; // destroyed after the lock: close(2) of a device can take long
+  const std::lock_guard lock(mutex_);
+  const auto found = files_.find(fd);
+  if (found == files_.end())
+    return -EBADF;
+  last = std::move(found->second);
+  last->markClosed();
+  files_.erase(found);
+  return 0;
+}
+
+void FileTable::end() {
+  std::unordered_map<int, std::shared_ptr<File>> files;
+  const std::lock_guard lock(mutex_);
+  ended_ = true;
+  files.swap(files_);
+  for (const auto& [fd, file] : files)
+    file->markClosed();
+}
+
+static int64_t open(Environment& environment, const Arguments& arguments) {
+  const auto path = arguments.text(0);
+  const auto flags = arguments.int32(1);
+  if (!path || !flags)
+    return -EINVAL;
+  const int fd = ::open(path->c_str(), *flags | O_CLOEXEC, S_IRUSR | S_IWUSR);
+  return fd < 0 ? -errno : environment.files()->adopt(fd);
+}
+
+static int64_t adoptFd(Environment& environment, const Arguments& arguments) {
+  const auto fd = arguments.int32(0);
+  if (!fd)
+    return -EINVAL;
+  if (environment.files()->find(*fd))
+    return -EEXIST;
+  if (::fcntl(*fd, F_SETFD, FD_CLOEXEC) < 0)
+    return -errno;
+  return environment.files()->adopt(*fd);
+}
+
+static int64_t close(Environment& environment, const Arguments& arguments) {
+  const auto fd = arguments.int32(0);
+  if (!fd)
+    return -EINVAL;
+  environment.watches().close(*fd);
+  return environment.files()->close(*fd);
+}
+
+template <auto systemCall>
+static int64_t transfer(Environment& environment, const Arguments& arguments) {
+  const auto fd = arguments.int32(0);
+  const auto bytes = arguments.bytes(1);
+  const auto position = arguments.uint53(2);
+  if (!fd || !bytes || !position)
+    return -EINVAL;
+  const auto file = environment.files()->find(*fd);
+  if (!file)
+    return -EBADF;
+  // SAFETY: the array cannot be detached or collected before this function returns.
+  return resultOf(systemCall(file->fd(), bytes->data, bytes->size, static_cast<off_t>(*position)));
+}
+
+void defineFiles(Napi::Object exports) {
+  define<open>(exports, "open");
+  define<adoptFd>(exports, "adoptFd");
+  define<close>(exports, "close");
+  define<transfer<::pread>>(exports, "pread");
+  define<transfer<::pwrite>>(exports, "pwrite");
+}
+
+} // namespace vfio

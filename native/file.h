@@ -1,0 +1,60 @@
+// File descriptors that an environment (the main thread or a worker) owns.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+namespace vfio {
+
+enum class FileKind { plain, eventfd };
+
+/// One descriptor. Whoever is inside a system call on it holds a shared_ptr, so that close() from
+/// JavaScript while an ioctl runs on the thread pool takes effect when the ioctl returns, and the
+/// kernel cannot give the number to another file in between. Whoever only wants to come back to it
+/// (a range that may be mapped anew, register accessors) holds a weak_ptr: it must not keep a
+/// device open.
+class File {
+public:
+  File(int fd, FileKind kind) : fd_(fd), kind_(kind) {}
+  ~File();
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  int fd() const { return fd_; }
+  FileKind kind() const { return kind_; }
+  bool closed() const { return closed_.load(std::memory_order_acquire); }
+  void markClosed() { closed_.store(true, std::memory_order_release); }
+  /// The number was closed behind our back and is someone else's now.
+  void disown() { owned_ = false; }
+
+  /// The file for one more system call, or nothing once it was closed.
+  static std::shared_ptr<File> use(const std::weak_ptr<File>& reference);
+
+private:
+  const int fd_;
+  const FileKind kind_;
+  std::atomic<bool> closed_{false};
+  bool owned_ = true;
+};
+
+/// The descriptors of one environment. Thread-safe: system calls on the thread pool adopt here.
+class FileTable {
+public:
+  /// Takes ownership of `fd`: returns it, or closes it and returns -ECANCELED after end().
+  int adopt(int fd, FileKind kind = FileKind::plain);
+  /// The file, or nothing if this environment does not own such a descriptor.
+  std::shared_ptr<File> find(int fd);
+  /// 0, or -EBADF if this environment does not own it.
+  int close(int fd);
+  /// The environment is gone: close everything, now and in future.
+  void end();
+
+private:
+  std::mutex mutex_;
+  std::unordered_map<int, std::shared_ptr<File>> files_;
+  bool ended_ = false;
+};
+
+} // namespace vfio

@@ -1,0 +1,47 @@
+// What register windows have in common: bounds, alignment, and being closed.
+#pragma once
+
+#include <cerrno>
+#include <cstdint>
+
+namespace vfio {
+
+class RegisterWindow {
+public:
+  /// `start` is the address or file position of offset 0, which decides on alignment.
+  RegisterWindow(uint64_t start, uint64_t length, bool readable, bool writable)
+      : start_(start), length_(length), readable_(readable), writable_(writable) {}
+  RegisterWindow(const RegisterWindow&) = delete;
+  RegisterWindow& operator=(const RegisterWindow&) = delete;
+
+  /// The offset of an access of `width` bytes (a power of two), or -errno. `offset` is any number
+  /// that JavaScript has.
+  int64_t locate(double offset, unsigned width) const {
+    if (closed_)
+      return -EBADF;
+    if (!(offset >= 0))
+      return -EINVAL; // also NaN
+    if (offset >= static_cast<double>(length_))
+      return -ERANGE;
+    const auto at = static_cast<int64_t>(offset);
+    if (static_cast<double>(at) != offset)
+      return -EINVAL;
+    if (length_ - static_cast<uint64_t>(at) < width)
+      return -ERANGE;
+    return ((start_ + static_cast<uint64_t>(at)) & (width - 1)) == 0 ? at : -EINVAL;
+  }
+
+  bool closed() const { return closed_; }
+
+  /// Accessor functions that JavaScript may still call; the last one to go deletes the window.
+  uint32_t functions = 0;
+
+protected:
+  const uint64_t start_;
+  const uint64_t length_; ///< at most 2^53
+  const bool readable_;
+  const bool writable_;
+  bool closed_ = false; ///< accessors run on the thread of their environment only
+};
+
+} // namespace vfio
