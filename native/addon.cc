@@ -14,6 +14,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   }
   exports.Set("pageSize", Napi::Number::New(env, sysconf(_SC_PAGESIZE)));
   vfio::defineFiles(exports);
+  vfio::defineAsyncFiles(exports);
   vfio::defineIoctl(exports);
   vfio::defineAsyncIoctl(exports);
   vfio::defineRanges(exports);

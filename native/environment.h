@@ -62,6 +62,7 @@ template <auto function> void define(Napi::Object exports, const char* name) {
 template <class T> int64_t resultOf(T result) { return result < 0 ? -errno : result; }
 
 void defineFiles(Napi::Object exports);
+void defineAsyncFiles(Napi::Object exports);
 void defineIoctl(Napi::Object exports);
 void defineAsyncIoctl(Napi::Object exports);
 void defineRanges(Napi::Object exports);

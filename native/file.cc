@@ -38,17 +38,18 @@ std::shared_ptr<File> FileTable::find(int fd) {
   return found == files_.end() ? nullptr : found->second;
 }
 
-int FileTable::close(int fd) {
-  std::shared_ptr<File> last; // destroyed after the lock: close(2) of a device can take long
+std::shared_ptr<File> FileTable::take(int fd) {
   const std::lock_guard lock(mutex_);
   const auto found = files_.find(fd);
   if (found == files_.end())
-    return -EBADF;
-  last = std::move(found->second);
-  last->markClosed();
+    return nullptr;
+  std::shared_ptr<File> file = std::move(found->second);
+  file->markClosed();
   files_.erase(found);
-  return 0;
+  return file;
 }
+
+int FileTable::close(int fd) { return take(fd) ? 0 : -EBADF; }
 
 void FileTable::end() {
   std::unordered_map<int, std::shared_ptr<File>> files;

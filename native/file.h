@@ -46,6 +46,8 @@ public:
   int adopt(int fd, FileKind kind = FileKind::plain);
   /// The file, or nothing if this environment does not own such a descriptor.
   std::shared_ptr<File> find(int fd);
+  /// The file, which from now on is closed as soon as nobody uses it; or nothing.
+  std::shared_ptr<File> take(int fd);
   /// 0, or -EBADF if this environment does not own it.
   int close(int fd);
   /// The environment is gone: close everything, now and in future.

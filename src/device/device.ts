@@ -22,6 +22,8 @@ export class Device implements AsyncDisposable {
   readonly #group: Group;
   readonly #regions = new Map<number, Region>();
   readonly #irqs = new Map<number, Irq>();
+  /** A reset under way holds the descriptor. */
+  #resetting: Promise<void> = Promise.resolve();
   #closing: Promise<void> | undefined;
 
   /** Made by `openDevice`, and owner of `fd` from then on. */
@@ -119,7 +121,9 @@ export class Device implements AsyncDisposable {
    */
   async reset(): Promise<void> {
     this.#assertOpen();
-    await ioctl.deviceReset(this.#fd);
+    const reset = ioctl.deviceReset(this.#fd);
+    this.#resetting = reset.catch(() => {});
+    await reset;
     if (this.closed) return;
     for (const region of this.#regions.values()) region.restore();
   }
@@ -159,6 +163,7 @@ export class Device implements AsyncDisposable {
     try {
       await Promise.all([...this.#irqs.values()].map((irq) => irq.close()));
     } finally {
+      await this.#resetting;
       const closed = await native.closeAsync(this.#fd);
       this.#group.container.disown(this);
       await this.#group.release();
