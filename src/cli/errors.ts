@@ -1,0 +1,16 @@
+import type { Writable } from 'node:stream';
+import { LabError } from '../lab';
+
+/** Prints a failure the way a command does: what, why, what to do; no stack trace. */
+export function printError(error: unknown, stderr: Writable = process.stderr): void {
+  if (!(error instanceof LabError)) {
+    stderr.write(`vfio: ${error instanceof Error ? error.message : String(error)}\n`);
+    return;
+  }
+  if (error.kernelLog.length > 0) {
+    stderr.write('vfio: the last lines of the guest kernel:\n');
+    for (const line of error.kernelLog) stderr.write(`  ${line}\n`);
+  }
+  stderr.write(`vfio: ${error.message}\n`);
+  if (error.hint !== undefined) stderr.write(`vfio: ${error.hint}\n`);
+}

@@ -1,0 +1,16 @@
+#!/usr/bin/env node
+import { Command } from 'commander';
+import { labCommand } from './lab';
+
+const [own, guestCommand] = splitAtDashes(process.argv);
+
+const program = new Command('vfio')
+  .description('user-space device drivers on Linux VFIO')
+  .addCommand(labCommand(guestCommand));
+
+void program.parseAsync(own);
+
+function splitAtDashes(argv: readonly string[]): [before: readonly string[], after: string[]] {
+  const dashes = argv.indexOf('--');
+  return dashes < 0 ? [argv, []] : [argv.slice(0, dashes), argv.slice(dashes + 1)];
+}

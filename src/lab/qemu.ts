@@ -1,0 +1,85 @@
+import type { Accelerator } from './accelerator';
+import { deviceArguments } from './devices';
+import { PORTS, SHARES } from './init';
+import { vfioPciKernelParameters } from './initramfs';
+
+/** Descriptors that QEMU inherits: one end of a socket pair each, so that no path can collide. */
+export const DESCRIPTORS = { qmp: 3, console: 4, control: 5, stdout: 6, stderr: 7 } as const;
+
+/** One virtual machine. */
+export interface Machine {
+  accelerator: Accelerator;
+  /** As QEMU writes it, such as `2G`. */
+  memory: string;
+  cpus: number;
+  /** Device specs; see deviceArguments(). */
+  devices: readonly string[];
+  kernelImage: string;
+  initramfs: string;
+  /** Kernel parameters that are added to the lab's own. */
+  append: string | undefined;
+  /** Whether the kernel prints all it has to say. */
+  verbose: boolean;
+  /** The writable directory, if any. */
+  out: string | undefined;
+  /** Further arguments for QEMU itself. */
+  qemuArgs: readonly string[];
+}
+
+/** QEMU's arguments for a machine. */
+export function qemuArguments(machine: Machine): string[] {
+  return [
+    ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
+    ...accelerated(machine.accelerator),
+    ...['-cpu', 'max', '-smp', String(machine.cpus), '-m', machine.memory],
+    // Without this, the kernel finds that a reset of the link below a port does not come back up.
+    ...['-global', 'pcie-root-port.x-speed=5'],
+    ...['-device', 'intel-iommu,intremap=on,caching-mode=on'],
+    ...socket('qmp'),
+    ...['-mon', 'chardev=qmp,mode=control'],
+    ...socket('console'),
+    ...['-serial', 'chardev:console'],
+    // The lab's own devices are at the end of the bus; the first slots are for those under test.
+    ...['-device', 'virtio-serial-pci,id=vfio-serial,addr=0x1c'],
+    ...(['control', 'stdout', 'stderr'] as const).flatMap((port) => [
+      ...socket(port),
+      ...['-device', `virtserialport,bus=vfio-serial.0,chardev=${port},name=${PORTS[port]}`],
+    ]),
+    ...share(SHARES.root, '/', 'readonly=on,', '0x1d'),
+    ...(machine.out === undefined ? [] : share(SHARES.out, machine.out, '', '0x1e')),
+    ...deviceArguments(machine.devices),
+    ...machine.qemuArgs,
+    ...['-kernel', machine.kernelImage, '-initrd', machine.initramfs],
+    ...['-append', kernelParameters(machine)],
+  ];
+}
+
+/** A lab's kernel command line. A kernel bug must end the VM, never look like a success. */
+export function kernelParameters(machine: Pick<Machine, 'append' | 'verbose'>): string {
+  return [
+    ...['console=ttyS0', machine.verbose ? 'ignore_loglevel' : 'quiet'],
+    ...['panic=-1', 'oops=panic', 'softlockup_panic=1', 'watchdog_thresh=30'],
+    ...['intel_iommu=on', 'random.trust_cpu=on', 'mitigations=off'],
+    ...vfioPciKernelParameters,
+    ...(machine.append === undefined ? [] : [machine.append]),
+  ].join(' ');
+}
+
+function accelerated(accelerator: Accelerator): string[] {
+  return accelerator === 'kvm'
+    ? // Interrupt remapping needs the I/O APIC in QEMU.
+      ['-machine', 'q35,kernel-irqchip=split', '-accel', 'kvm']
+    : ['-machine', 'q35', '-accel', 'tcg,thread=multi'];
+}
+
+function socket(name: keyof typeof DESCRIPTORS): string[] {
+  return ['-chardev', `socket,id=${name},fd=${DESCRIPTORS[name]}`];
+}
+
+function share(tag: string, path: string, options: string, address: string): string[] {
+  const escaped = path.replaceAll(',', ',,');
+  return [
+    ...['-fsdev', `local,id=${tag},path=${escaped},${options}multidevs=remap,security_model=none`],
+    ...['-device', `virtio-9p-pci,fsdev=${tag},mount_tag=${tag},addr=${address}`],
+  ];
+}
