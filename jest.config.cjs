@@ -14,5 +14,7 @@ const project = (name) => ({
 // unit: host, fake addon; addon: host, real addon on memfds and eventfds;
 // lab: host, boots VMs; vm: runs inside one, against the real kernel.
 module.exports = {
+  // An emulated processor is 10 to 30 times slower; a hang is still found.
+  testTimeout: 60_000,
   projects: ['unit', 'addon', 'lab', 'vm'].map(project),
 };

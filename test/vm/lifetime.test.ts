@@ -1,0 +1,132 @@
+/** Nothing stays behind: descriptors, mappings, groups, whoever ends how. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { Container, type Device, openDevice } from 'vfio';
+import { bound, findDevice, vfioResources } from './lab-devices';
+
+bound('edu', 'igb', 'nvme');
+
+const library = join(__dirname, '../../dist/src/index.js');
+
+/** Opens a device, uses all of it, and says so; never closes. */
+const holder = (bdf: string, then: string) => `
+  const { openDevice } = require(${JSON.stringify(library)});
+  (async () => {
+    const dev = await openDevice('${bdf}');
+    dev.enableBusMaster();
+    const irq = dev.irq(dev.irqKinds().includes('msix') ? 'msix' : 'msi');
+    irq.on(() => {});
+    await irq.enable([0]);
+    const buffer = await dev.dma.alloc(1 << 20);
+    buffer.u32.fill(dev.region('bar0').read32(0));
+    ${then}
+  })();
+`;
+
+async function openEventually(bdf: string): Promise<Device> {
+  const dev = await openDevice(bdf);
+  expect(dev.region('bar0').read32(0)).not.toBe(0xffff_ffff);
+  return dev;
+}
+
+test('open, use and close 100 times: no descriptor, mapping or busy group is left', async () => {
+  const { bdf } = findDevice('edu');
+  const before = vfioResources();
+  for (let round = 0; round < 100; round++) {
+    const dev = await openDevice(bdf);
+    dev.region('bar0').read32(0);
+    await dev.irq('msi').enable();
+    (await dev.dma.alloc(8192)).u32[0] = round;
+    await dev.close();
+  }
+  expect(vfioResources()).toEqual(before);
+});
+
+test('failed opens leave nothing', async () => {
+  const before = vfioResources();
+  for (let round = 0; round < 20; round++) {
+    const vfToken = '2ab74924-c335-45f4-9b16-8569e5b08258';
+    await expect(openDevice(findDevice('edu').bdf, { vfToken })).rejects.toThrow();
+  }
+  expect(vfioResources()).toEqual(before);
+});
+
+test('a second process is told who holds the group', async () => {
+  const { bdf, iommuGroup } = findDevice('edu');
+  const child = spawn(process.execPath, [
+    '-e',
+    holder(bdf, "console.log('open'); setInterval(() => {}, 1e6);"),
+  ]);
+  await once(child.stdout, 'data');
+  await expect(openDevice(bdf)).rejects.toThrow(
+    expect.objectContaining({
+      code: 'EBUSY',
+      path: `/dev/vfio/${iommuGroup}`,
+      hint: expect.stringContaining(`node (pid ${child.pid})`),
+    }),
+  );
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  await (await openEventually(bdf)).close();
+});
+
+test.each([
+  ['process.exit()', 'process.exit(0);'],
+  ['an uncaught exception', "setImmediate(() => { throw new Error('on purpose') });"],
+])('a process that ends by %s frees the group', async (_, then) => {
+  const { bdf } = findDevice('edu');
+  const child = spawn(process.execPath, ['-e', holder(bdf, then)], { stdio: 'ignore' });
+  const [status, signal] = await once(child, 'exit');
+  expect([status === 0 || status === 1, signal]).toEqual([true, null]);
+  await (await openEventually(bdf)).close();
+});
+
+test.each(['edu', 'igb', 'nvme'] as const)(
+  'a worker that is terminated with %s open frees the group and takes nothing down',
+  async (kind) => {
+    const { bdf } = findDevice(kind);
+    const before = vfioResources();
+    const then = "require('node:worker_threads').parentPort.postMessage('open');";
+    const worker = new Worker(holder(bdf, then), { eval: true });
+    await once(worker, 'message');
+    expect(vfioResources().length).toBeGreaterThan(before.length);
+    await worker.terminate();
+    await (await openEventually(bdf)).close();
+    expect(vfioResources()).toEqual(before);
+  },
+);
+
+test('two groups share the mappings of one container', async () => {
+  const container = Container.open();
+  const edu = await openDevice(findDevice('edu').bdf, { container });
+  const nvme = await openDevice(findDevice('nvme').bdf, { container });
+  expect(container.groupCount).toBe(2);
+  expect(edu.dma).toBe(nvme.dma);
+
+  const left = container.mappingsLeft!;
+  const shared = await edu.dma.alloc(4096);
+  expect(container.mappingsLeft).toBe(left - 1);
+  await edu.close();
+  expect(container.groupCount).toBe(1);
+  expect(shared.u32[0]).toBe(0);
+  expect(container.mappingsLeft).toBe(left - 1);
+  await shared.close();
+  expect(container.mappingsLeft).toBe(left);
+  await container.close();
+  expect(nvme.closed).toBe(true);
+});
+
+test('a container maps its buffers again for the group that comes after the last', async () => {
+  const container = Container.open();
+  const first = await openDevice(findDevice('edu').bdf, { container });
+  const buffer = await container.alloc(4096);
+  await first.close();
+  const second = await openDevice(findDevice('edu').bdf, { container });
+  expect(container.mappingsLeft).toBe(65535 - 1);
+  await buffer.close();
+  expect(container.mappingsLeft).toBe(65535);
+  await second.close();
+  await container.close();
+});
