@@ -152,7 +152,7 @@ private:
     const int64_t low = locate(env, window, argument, sizeof(uint32_t));
     if (low < 0)
       return low;
-    const int64_t high = window->locate(static_cast<double>(low) + 4, sizeof(uint32_t));
+    const int64_t high = window->locate(static_cast<uint64_t>(low) + 4, sizeof(uint32_t));
     return high < 0 ? high : low;
   }
 
@@ -203,12 +203,12 @@ private:
         room < count)
       return status(env, -EINVAL);
     for (size_t i = 0; i < count; i++) {
-      if (const int64_t at = window->locate(offsets[i], sizeof(uint32_t)); at < 0)
+      if (const int64_t at = window->locate(uint64_t{offsets[i]}, sizeof(uint32_t)); at < 0)
         return status(env, at);
     }
     // Each offset is located again: another thread, or `out` on the same memory, may change it.
     for (size_t i = 0; i < count; i++) {
-      const uint32_t offset = *const_cast<const volatile uint32_t*>(&offsets[i]);
+      const uint64_t offset = *const_cast<const volatile uint32_t*>(&offsets[i]);
       const int64_t at = window->locate(offset, sizeof(uint32_t));
       if (at < 0)
         return status(env, at);

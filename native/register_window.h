@@ -14,8 +14,16 @@ public:
   RegisterWindow(const RegisterWindow&) = delete;
   RegisterWindow& operator=(const RegisterWindow&) = delete;
 
-  /// The offset of an access of `width` bytes (a power of two), or -errno. `offset` is any number
-  /// that JavaScript has.
+  /// The offset of an access of `width` bytes (a power of two), or -errno.
+  int64_t locate(uint64_t offset, unsigned width) const {
+    if (closed_)
+      return -EBADF;
+    if (offset >= length_ || length_ - offset < width)
+      return -ERANGE;
+    return ((start_ + offset) & (width - 1)) == 0 ? static_cast<int64_t>(offset) : -EINVAL;
+  }
+
+  /// The same for any number that JavaScript has.
   int64_t locate(double offset, unsigned width) const {
     if (closed_)
       return -EBADF;
@@ -26,9 +34,7 @@ public:
     const auto at = static_cast<int64_t>(offset);
     if (static_cast<double>(at) != offset)
       return -EINVAL;
-    if (length_ - static_cast<uint64_t>(at) < width)
-      return -ERANGE;
-    return ((start_ + static_cast<uint64_t>(at)) & (width - 1)) == 0 ? at : -EINVAL;
+    return locate(static_cast<uint64_t>(at), width);
   }
 
   bool closed() const { return closed_; }
