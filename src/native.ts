@@ -2,17 +2,27 @@
  * The addon's typed interface and its loader.
  *
  * The addon makes system calls and nothing else. A call that can fail returns a negative errno
- * (`-EINVAL`), never throws. Nothing that crosses this seam is a pointer: ranges and eventfds are
- * named by numbers that the addon looks up, so a stale or invented number is `-EBADF`.
+ * (`-EINVAL`), never throws. Nothing that crosses this seam is a pointer: ranges and descriptors
+ * are named by numbers that the addon looks up, so a stale or invented number is `-EBADF`. Nothing
+ * is converted either: an argument of another type, a fraction, NaN, a negative size or an array
+ * that is detached is `-EINVAL`.
  *
  * Unit tests replace this module by a fake; nothing above may load the addon in another way.
  */
 import { join } from 'node:path';
 import { resolve } from 'node-gyp-build';
 
-/** Reads and writes bound to one window of device registers. Offsets count from its start. */
+/**
+ * Reads and writes bound to one window of device registers. Offsets count from its start. Each call
+ * makes exactly one access of the stated width, in program order with respect to DMA memory: a
+ * write comes after earlier stores, a read before later loads. The functions do not need `this`.
+ */
 export interface RegisterAccessors {
-  /** The value, or -EINVAL (unaligned), -ERANGE (outside), -EBADF (closed), -EIO (device gone). */
+  /**
+   * The value, or -EINVAL (unaligned), -ERANGE (outside), -EBADF (closed), -EACCES (memory mapped
+   * without the right), -EIO (the device did not answer). After -EIO every access to the range
+   * answers -EIO until rangeRestore, so that no poison is taken for the device's word.
+   */
   read8(offset: number): number;
   read16(offset: number): number;
   read32(offset: number): number;
@@ -20,13 +30,14 @@ export interface RegisterAccessors {
   read64(offset: number): bigint | number;
   /** Two 32-bit reads, low half first, into `out[0]` and `out[1]`; 0 or a negative errno. */
   read64LoHi(offset: number, out: Uint32Array): number;
-  /** One 32-bit read per entry of `offsets` into `out`; all bounds are checked before the first. */
+  /** One 32-bit read per entry of `offsets` into `out`; all bounds are checked before the first.
+   *  0 or a negative errno. */
   readBatch32(offsets: Uint32Array, out: Uint32Array): number;
-  /** 0 or a negative errno. A value wider than the register is cut to its width. */
+  /** 0 or a negative errno. `value` is an integer of either sign, cut to the width: -1 is all ones. */
   write8(offset: number, value: number): number;
   write16(offset: number, value: number): number;
   write32(offset: number, value: number): number;
-  /** One 64-bit access. */
+  /** One 64-bit access. Cut to 64 bits: -1n is all ones. */
   write64(offset: number, value: bigint): number;
   /** Two 32-bit writes, low half first. */
   write64LoHi(offset: number, lo: number, hi: number): number;
@@ -50,13 +61,16 @@ export interface NativeAddon {
   readonly pageSize: number;
 
   // Files. Descriptors opened or adopted here belong to the calling environment (main thread or
-  // worker) and are closed when it ends.
+  // worker) and are closed when it ends. Every call that takes a descriptor takes only those:
+  // -EBADF for any other.
 
-  /** open(2) with O_CLOEXEC added. A descriptor or -errno. */
+  /** open(2) with O_CLOEXEC added; a file it creates has mode 0600. A descriptor or -errno. */
   open(path: string, flags: number): number;
-  /** The calling environment takes over a descriptor that a system call returned. */
+  /** The calling environment takes over a descriptor that a system call returned, and sets
+   *  FD_CLOEXEC on it. The descriptor, -EEXIST if it owns it already, or -errno. */
   adoptFd(fd: number): number;
-  /** close(2) of a descriptor this environment owns; -EBADF for any other. */
+  /** close(2). While an asynchronous ioctl runs on it, the descriptor is closed when that returns;
+   *  it is unusable at once. 0 or -EBADF. */
   close(fd: number): number;
   /** As close, on the thread pool: letting go of a device can include a reset. */
   closeAsync(fd: number): Promise<number>;
@@ -64,16 +78,20 @@ export interface NativeAddon {
   pread(fd: number, bytes: Uint8Array, position: number): number;
   pwrite(fd: number, bytes: Uint8Array, position: number): number;
 
-  // ioctl(2), by the kind of its argument. The result of the system call or -errno.
+  // ioctl(2), by the kind of its argument. The result of the system call or -errno. The kernel works
+  // on a padded copy of the argument, so that it can never reach beyond the array.
 
+  /** `value` is at most 0xffff: no address of this process, should the request take a pointer. */
   ioctlValue(fd: number, request: number, value: number): number;
   /** The argument is the address of an int32. */
   ioctlInt(fd: number, request: number, value: number): number;
   /** The argument is a NUL-terminated string. */
   ioctlString(fd: number, request: number, text: string): number;
-  /** The argument is a struct whose first u32 is its size (`argsz`, `size`): -EINVAL if < 4 or > bytes. */
+  /** The argument is a struct whose first u32 is its size (`argsz`, `size`): -EINVAL if < 4 or
+   *  > `bytes.byteLength`. Copied back also after an error. */
   ioctlStruct(fd: number, request: number, bytes: Uint8Array): number;
-  /** As ioctlStruct, on the thread pool; the struct is copied in and, on completion, out. */
+  /** As ioctlStruct, on the thread pool; the struct is copied in and, on completion, out, unless
+   *  the array was detached or resized meanwhile. Never rejects. */
   ioctlStructAsync(fd: number, request: number, bytes: Uint8Array): Promise<number>;
   ioctlValueAsync(fd: number, request: number, value: number): Promise<number>;
   /** GET_DEVICE_FD: a descriptor that the environment owns already, or -errno. */
@@ -81,9 +99,14 @@ export interface NativeAddon {
 
   // Address ranges: process-wide, reference-counted over environments.
 
-  /** Reserve address space (PROT_NONE). `alignment` is a power of two >= the page size. A range id or -errno. */
+  /** Reserve address space (PROT_NONE) of a multiple of the page size. `alignment` is a power of two
+   *  >= the page size. A range id, which is never used again, or -errno. */
   rangeReserve(length: number, alignment: number): number;
-  /** Put memory at `offset` of the range; all three numbers are page-aligned. 0 or -errno. */
+  /**
+   * Put memory at `offset` of the range; offsets and length are page-aligned, `protection` is not 0.
+   * `fd` and `fdOffset` are ignored for MEMORY_ANONYMOUS. 0 or -errno; -EEXIST if a page of it has
+   * memory already, -ERANGE outside of the range, -ENXIO for MEMORY_FILE beyond the end of a file.
+   */
   rangeMap(
     range: number,
     offset: number,
@@ -93,7 +116,8 @@ export interface NativeAddon {
     fd: number,
     fdOffset: number,
   ): number;
-  /** Another environment (a worker) takes a reference to a range by its id. 0 or -errno. */
+  /** Another environment (a worker) takes a reference to a range by its id; an environment has one
+   *  at most. 0 or -errno. */
   rangeAttach(range: number): number;
   /** Give up this environment's reference: its views are detached and its accessors closed; the last
    *  reference overlays the range with zero pages, so that escaped views stay harmless and mapped
@@ -103,13 +127,16 @@ export interface NativeAddon {
   rangeAddress(range: number): bigint | number;
   /** Length in bytes or -EBADF. */
   rangeLength(range: number): number;
-  /** A view of the range's memory, detached at rangeRelease; or -errno. */
+  /** A view of the range's memory, detached at rangeRelease; or -errno: -EFAULT if a page of it has
+   *  no memory, -EACCES if one is not readable and writable, -E2BIG from 4 GiB (a limit of Node). */
   rangeBuffer(range: number, offset: number, length: number): ArrayBuffer | number;
-  /** Accessors by volatile loads and stores; or -errno. */
+  /** Accessors by volatile loads and stores; or -errno: -EFAULT if a page of it has no memory. */
   rangeRegisters(range: number, offset: number, length: number): RegisterAccessors | number;
-  /** How often an access to the range raised SIGBUS (the device did not answer), or -EBADF. */
+  /** How often an access to the range raised SIGBUS (the device did not answer), or -EBADF. The page
+   *  touched reads as 0xff from then on. */
   rangeFaults(range: number): number;
-  /** Map all device memory of the range anew after a fault. 0 or -errno. */
+  /** Map all device memory of the range anew after a fault. 0 or -errno; -EBADF if a descriptor it
+   *  was mapped from is closed. */
   rangeRestore(range: number): number;
 
   /** Accessors by pread/pwrite of the stated width at `position + offset` of `fd`; or -errno. */
@@ -117,18 +144,20 @@ export interface NativeAddon {
 
   // eventfd(2), watched by the event loop of the calling environment.
 
-  /** Call `listener` with the counter each time it becomes non-zero. A descriptor or -errno. */
+  /** Call `listener` with the counter each time it becomes non-zero; the counter is zero again by
+   *  then. What it throws becomes an uncaughtException. A descriptor or -errno. */
   eventfdOpen(listener: (count: number) => void): number;
   /** An eventfd nobody watches, for eventfdRead. A descriptor or -errno. */
   eventfdCreate(): number;
-  /** Add to the counter. 0 or -errno. */
+  /** Add to the counter. 0 or -errno; -EAGAIN if the sum would not fit in 64 bits. */
   eventfdWrite(fd: number, count: number): number;
   /** Take the counter without waiting: the count, or 0. */
   eventfdRead(fd: number): number;
   /** Whether the watch keeps the event loop alive (initially yes). */
   eventfdRef(fd: number): number;
   eventfdUnref(fd: number): number;
-  /** Stop watching and close. The listener is not called again. Idempotent. */
+  /** Stop watching and close; the listener is not called again. 0, also if it was closed before
+   *  (but the number may name another file by then). */
   eventfdClose(fd: number): number;
 }
 
