@@ -117,12 +117,11 @@ port ${PORTS.control}; exec 3<>"$port"
 relay stdout ${PORTS.stdout}; stdout=$!
 relay stderr ${PORTS.stderr}; stderr=$!
 
-. ${STAGE2}/command &
-command=$!
-echo started >&3
-while read -r signal; do kill -"$signal" -"$command"; done <&3 2>/dev/null &
-signals=$!
-wait "$command"
+# In the foreground: a shell makes what it starts in the background ignore SIGINT.
+while read -r signal; do
+  read -r command <${STAGE2}/pid && kill -"$signal" -"$command"
+done <&3 2>/dev/null &
+. ${STAGE2}/command
 status=$?
 
 # Whatever the command left running ends with it, as at the end of a container.
@@ -165,17 +164,18 @@ export function configScript(guest: GuestCommand): string {
 }
 
 /**
- * Becomes the command. It leads a process group of its own, so that a signal reaches its children,
+ * Runs the command. It leads a process group of its own, so that a signal reaches its children,
  * and is looked up by the host's own shell, as busybox would prefer its applets.
  */
 export function commandScript(guest: GuestCommand): string {
-  const environment = Object.entries(guest.env).map(
-    ([name, value]) => `export ${name}=${quote(value)}`,
-  );
-  const run = [`/bin/sh`, '-c', 'exec "$@"', 'vfio lab', ...guest.command].map(quote).join(' ');
+  const environment = Object.entries(guest.env).map(([name, value]) => `${name}=${quote(value)}`);
+  const start = `echo $$ >${STAGE2}/pid; echo started >&3; exec 3>&-; exec "$@"`;
+  const shell = ['/bin/sh', '-c', start, 'vfio lab', ...guest.command].map(quote).join(' ');
   return [
-    ...environment,
-    `exec ${STAGE2}/bin/setsid ${run} </dev/null >${STAGE2}/stdout 2>${STAGE2}/stderr 3>&-`,
+    `(`,
+    ...environment.map((assignment) => `export ${assignment}`),
+    `exec ${STAGE2}/bin/setsid ${shell} </dev/null >${STAGE2}/stdout 2>${STAGE2}/stderr`,
+    ')',
     '',
   ].join('\n');
 }

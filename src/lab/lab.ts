@@ -183,10 +183,10 @@ export class Lab implements AsyncDisposable {
     if (verdict.kind === 'panic') return new LabError('LAB_PANIC', verdict.message, { kernelLog });
     if (verdict.kind === 'init') return new LabError('LAB_BOOT', verdict.message, { kernelLog });
     const said = end.messages === '' ? '' : `: ${end.messages}`;
-    const how = end.signal === null ? `status ${end.status}` : `signal ${end.signal}`;
     if (!this.#hasStarted && end.status !== 0 && end.signal === null) {
-      return new LabError('LAB_QEMU', `QEMU failed with ${how}${said}`, { kernelLog });
+      return new LabError('LAB_QEMU', `QEMU failed${said}`, { kernelLog });
     }
+    const how = end.signal === null ? `status ${end.status}` : `signal ${end.signal}`;
     const why = end.reason === undefined ? how : `${how}, ${end.reason}`;
     return new LabError('LAB_DIED', `the VM ended before its command (${why})${said}`, {
       kernelLog,

@@ -35,7 +35,7 @@ export interface LabOptions {
   stdout?: Writable;
   /** Where the command's stderr goes. Default: this process's. */
   stderr?: Writable;
-  /** Sees the guest's serial console as it comes; makes the kernel talkative. */
+  /** Sees the guest's serial console as it comes. */
   onConsole?: (text: string) => void;
   /** Sees what the set-up does, a line at a time. */
   progress?: (line: string) => void;
@@ -80,7 +80,6 @@ export function planLab(options: LabOptions): LabPlan {
       memory,
       cpus: checkCount('cpus', options.cpus ?? Math.min(2, availableParallelism()), 1, 64),
       append: options.append,
-      verbose: options.onConsole !== undefined,
       out,
       qemuArgs: options.qemuArgs ?? [],
     },

@@ -18,8 +18,6 @@ export interface Machine {
   initramfs: string;
   /** Kernel parameters that are added to the lab's own. */
   append: string | undefined;
-  /** Whether the kernel prints all it has to say. */
-  verbose: boolean;
   /** The writable directory, if any. */
   out: string | undefined;
   /** Further arguments for QEMU itself. */
@@ -50,18 +48,17 @@ export function qemuArguments(machine: Machine): string[] {
     ...deviceArguments(machine.devices),
     ...machine.qemuArgs,
     ...['-kernel', machine.kernelImage, '-initrd', machine.initramfs],
-    ...['-append', kernelParameters(machine)],
+    ...['-append', kernelParameters(machine.append)],
   ];
 }
 
 /** A lab's kernel command line. A kernel bug must end the VM, never look like a success. */
-export function kernelParameters(machine: Pick<Machine, 'append' | 'verbose'>): string {
+export function kernelParameters(append?: string): string {
   return [
-    ...['console=ttyS0', machine.verbose ? 'ignore_loglevel' : 'quiet'],
-    ...['panic=-1', 'oops=panic', 'softlockup_panic=1', 'watchdog_thresh=30'],
+    ...['console=ttyS0', 'panic=-1', 'oops=panic', 'softlockup_panic=1', 'watchdog_thresh=30'],
     ...['intel_iommu=on', 'random.trust_cpu=on', 'mitigations=off'],
     ...vfioPciKernelParameters,
-    ...(machine.append === undefined ? [] : [machine.append]),
+    ...(append === undefined ? [] : [append]),
   ].join(' ');
 }
 
