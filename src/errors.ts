@@ -19,6 +19,7 @@ export type VfioErrorCode =
   | 'ERR_VFIO_NO_REGION'
   | 'ERR_VFIO_NO_INTERRUPT'
   | 'ERR_VFIO_NO_SRIOV'
+  | 'ERR_VFIO_NO_RESET'
   | 'ERR_VFIO_IOVA_SPACE'
   | 'ERR_VFIO_MALFORMED';
 

@@ -1,6 +1,7 @@
 /** A device opened through VFIO. */
 import type { AddressSpace } from '../dma/address-space';
 import { check, closedError, isErrno, VfioError } from '../errors';
+import { VFIO_DEVICE_FLAGS_RESET } from '../ioctl/constants';
 import * as ioctl from '../ioctl/device';
 import { Irq, type IrqKind, irqIndices } from '../irq/irq';
 import { native } from '../native';
@@ -115,12 +116,23 @@ export class Device implements AsyncDisposable {
     this.config.write16(PCI_COMMAND, this.config.read16(PCI_COMMAND) & ~PCI_COMMAND_MASTER);
   }
 
+  /** Whether the kernel knows a way to reset this device and no other. */
+  get canReset(): boolean {
+    return (this.info.flags & VFIO_DEVICE_FLAGS_RESET) !== 0;
+  }
+
   /**
    * Reset the function. Registers and config space (bus master too) are as after power-on.
-   * @throws ENOTTY (it has no reset of its own), EAGAIN (unplugged)
+   * @throws ERR_VFIO_NO_RESET, EAGAIN (unplugged)
    */
   async reset(): Promise<void> {
     this.#assertOpen();
+    if (!this.canReset) {
+      throw new VfioError('ERR_VFIO_NO_RESET', `${this.bdf} has no reset of its own`, {
+        device: this.bdf,
+        hint: 'its bus may have one, for all devices on it; /sys/bus/pci/devices/*/reset_method lists what a device has',
+      });
+    }
     const reset = ioctl.deviceReset(this.#fd);
     this.#resetting = reset.catch(() => {});
     await reset;

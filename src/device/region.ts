@@ -177,6 +177,8 @@ export class Region {
       case 'ERANGE':
         throw this.#outOfRange(offset, width);
       case 'EINVAL':
+        // The addon takes no negative offset and no fraction for a number of bytes.
+        if (!(offset >= 0 && Number.isInteger(offset))) throw this.#outOfRange(offset, width);
         throw new VfioError(
           'ERR_VFIO_UNALIGNED',
           `${this.name} offset ${offset} is not aligned to ${width} bytes`,
