@@ -3,21 +3,16 @@
 namespace vfio {
 
 Attachment::~Attachment() {
-  napi_handle_scope scope;
-  napi_open_handle_scope(env_, &scope);
   for (View* view : views_) {
     view->attachment = nullptr;
-    napi_value buffer = nullptr;
-    if (napi_get_reference_value(env_, view->buffer, &buffer) == napi_ok && buffer != nullptr)
-      napi_detach_arraybuffer(env_, buffer);
+    detach(*view);
   }
-  napi_close_handle_scope(env_, scope);
   while (!windows_.empty())
     (*windows_.begin())->close();
 }
 
 napi_value Attachment::createView(uint64_t offset, uint64_t length) {
-  auto* view = new View{this, range_, nullptr};
+  auto* view = new View{env_, this, range_, nullptr, false};
   napi_value buffer = nullptr;
   // SAFETY: the view's reference keeps these addresses reserved until onViewCollected.
   if (napi_create_external_arraybuffer(env_, range_->base() + offset, length, onViewCollected, view,
@@ -30,7 +25,19 @@ napi_value Attachment::createView(uint64_t offset, uint64_t length) {
   }
   views_.insert(view);
   napi_create_reference(env_, buffer, 0, &view->buffer);
+  napi_add_env_cleanup_hook(env_, onEnvironmentEnd, view);
   return buffer;
+}
+
+void Attachment::detach(View& view) {
+  napi_handle_scope scope;
+  napi_open_handle_scope(view.env, &scope);
+  napi_value buffer = nullptr;
+  bool transferred = false;
+  if (napi_get_reference_value(view.env, view.buffer, &buffer) == napi_ok && buffer != nullptr &&
+      napi_is_detached_arraybuffer(view.env, buffer, &transferred) == napi_ok && !transferred)
+    view.detached = napi_detach_arraybuffer(view.env, buffer) == napi_ok;
+  napi_close_handle_scope(view.env, scope);
 }
 
 void Attachment::onViewCollected(napi_env env, void*, void* data) {
@@ -39,7 +46,21 @@ void Attachment::onViewCollected(napi_env env, void*, void* data) {
     view->attachment->views_.erase(view);
   if (view->buffer != nullptr)
     napi_delete_reference(env, view->buffer);
+  napi_remove_env_cleanup_hook(env, onEnvironmentEnd, view);
   delete view;
+}
+
+/// Node finalizes all buffers of an environment that ends, even if the backing store lives on in
+/// another one, to which JavaScript has transferred it. Cleanup hooks run last in first out, so
+/// this one comes before Node's of the same buffer.
+void Attachment::onEnvironmentEnd(void* data) {
+  auto* view = static_cast<View*>(data);
+  if (view->attachment != nullptr)
+    detach(*view);
+  // SAFETY: a view that may still be in use must never see its addresses given to something else;
+  // nobody will tell us when it is gone, so they stay reserved (not backed by memory) for good.
+  if (!view->detached)
+    new std::shared_ptr<Range>(view->range);
 }
 
 MemoryWindow* Attachment::createWindow(uint64_t offset, uint64_t length, int protection) {

@@ -30,14 +30,18 @@ public:
   MemoryWindow* createWindow(uint64_t offset, uint64_t length, int protection);
 
 private:
-  /// An ArrayBuffer. It keeps the addresses reserved until it is collected, even when detached:
-  /// its backing store may live on in a transferred copy.
+  /// An ArrayBuffer. It keeps the addresses reserved until its backing store is freed, which may be
+  /// long after it was detached: the store moves on when JavaScript transfers the buffer.
   struct View {
+    napi_env env;
     Attachment* attachment; ///< nullptr once released
     std::shared_ptr<Range> range;
     napi_ref buffer; ///< weak
+    bool detached;   ///< by us, so that the backing store is not elsewhere
   };
+  static void detach(View& view);
   static void onViewCollected(napi_env env, void* data, void* view);
+  static void onEnvironmentEnd(void* view);
 
   const napi_env env_;
   const std::shared_ptr<Range> range_;

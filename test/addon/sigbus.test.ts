@@ -1,0 +1,168 @@
+/**
+ * A memory file cut short stands for a device that stops to answer: touching a page behind its end
+ * raises SIGBUS, as touching a BAR does while memory decoding is off.
+ */
+import { ftruncateSync } from 'node:fs';
+import { MEMORY_DEVICE, MEMORY_FILE, native } from '../../src/native';
+import {
+  address,
+  buffer,
+  errno,
+  mappedRange,
+  mappingAt,
+  memoryFile,
+  PAGE,
+  registers,
+  runChild,
+} from './support';
+
+let fd: number;
+let range: number;
+
+beforeEach(() => {
+  fd = memoryFile(2 * PAGE);
+  range = mappedRange(2, MEMORY_DEVICE, fd);
+});
+
+afterEach(() => {
+  native.rangeRelease(range);
+  native.close(fd);
+});
+
+const unplug = () => ftruncateSync(fd, 0);
+const replug = () => ftruncateSync(fd, 2 * PAGE);
+
+test('a device that answers has no faults', () => {
+  const at = registers(range, 0, 2 * PAGE);
+  expect(at.write32(PAGE, 1)).toBe(0);
+  expect(at.read32(PAGE)).toBe(1);
+  expect(native.rangeFaults(range)).toBe(0);
+  expect(native.rangeRestore(range)).toBe(0);
+  expect(at.read32(PAGE)).toBe(1);
+});
+
+test.each(['read8', 'read16', 'read32', 'read64'] as const)(
+  '%s of a device that does not answer is -EIO',
+  (read) => {
+    const at = registers(range, 0, 2 * PAGE);
+    unplug();
+    expect(at[read](PAGE + 8)).toBe(-errno.EIO);
+    expect(native.rangeFaults(range)).toBe(1);
+  },
+);
+
+test('a write to a device that does not answer is -EIO', () => {
+  for (const write of [
+    (at = registers(range, 0, PAGE)) => at.write8(0, 1),
+    (at = registers(range, 0, PAGE)) => at.write16(0, 1),
+    (at = registers(range, 0, PAGE)) => at.write32(0, 1),
+    (at = registers(range, 0, PAGE)) => at.write64(0, 1n),
+    (at = registers(range, 0, PAGE)) => at.write64LoHi(0, 1, 1),
+  ]) {
+    unplug();
+    expect(write()).toBe(-errno.EIO);
+    replug();
+    expect(native.rangeRestore(range)).toBe(0);
+  }
+  expect(native.rangeFaults(range)).toBe(5);
+});
+
+test('after a fault all accessors of the range answer -EIO, until it is restored', () => {
+  const at = registers(range, 0, PAGE);
+  const other = registers(range, PAGE, PAGE);
+  other.write32(0, 7);
+  unplug();
+  expect(at.read32(0)).toBe(-errno.EIO);
+  replug();
+  expect(at.read32(0)).toBe(-errno.EIO); // the page of 0xff, not the device
+  expect(at.write32(0, 5)).toBe(-errno.EIO);
+  expect(other.read32(0)).toBe(-errno.EIO);
+  expect(native.rangeRestore(range)).toBe(0);
+  expect(at.read32(0)).toBe(0);
+  expect(at.write32(0, 5)).toBe(0);
+  expect(other.read32(0)).toBe(0);
+  expect(native.rangeFaults(range)).toBe(1);
+});
+
+test('a fault ends a batch', () => {
+  const at = registers(range, 0, 2 * PAGE);
+  ftruncateSync(fd, PAGE);
+  const out = new Uint32Array(3).fill(7);
+  expect(at.readBatch32(Uint32Array.of(0, PAGE, 4), out)).toBe(-errno.EIO);
+  expect([...out]).toEqual([0, 7, 7]);
+  const pair = new Uint32Array(2).fill(7);
+  expect(at.read64LoHi(PAGE, pair)).toBe(-errno.EIO);
+  expect([...pair]).toEqual([7, 7]);
+});
+
+test('a view of a device that does not answer reads ones, page by page', () => {
+  const words = new Uint32Array(buffer(range, 0, 2 * PAGE));
+  words[0] = 1;
+  ftruncateSync(fd, PAGE);
+  expect(words[PAGE / 4]).toBe(0xffffffff);
+  expect(words[PAGE / 4 + 100]).toBe(0xffffffff);
+  expect(words[0]).toBe(1);
+  expect(native.rangeFaults(range)).toBe(1);
+  expect(mappingAt(address(range) + BigInt(PAGE))?.flags).toContain('dc');
+});
+
+test('a range is restored again and again', () => {
+  const at = registers(range, 0, PAGE);
+  for (let round = 1; round <= 50; round++) {
+    unplug();
+    expect(at.read32(0)).toBe(-errno.EIO);
+    expect(native.rangeRestore(range)).toBe(0);
+    expect(at.read32(0)).toBe(-errno.EIO); // restored, and still no answer
+    replug();
+    expect(native.rangeRestore(range)).toBe(0);
+    expect(at.read32(0)).toBe(0);
+    expect(native.rangeFaults(range)).toBe(2 * round);
+  }
+});
+
+test('a range whose descriptor is closed cannot be restored, and is not kept open by trying', () => {
+  const at = registers(range, 0, PAGE);
+  unplug();
+  expect(at.read32(0)).toBe(-errno.EIO);
+  native.close(fd);
+  expect(native.rangeRestore(range)).toBe(-errno.EBADF);
+  expect(at.read32(0)).toBe(-errno.EIO);
+});
+
+test('guards are limited, and free again after release', () => {
+  const ranges: number[] = [];
+  let error = 0;
+  while (error === 0 && ranges.length < 5000) {
+    const next = native.rangeReserve(PAGE, PAGE);
+    ranges.push(next);
+    error = native.rangeMap(next, 0, PAGE, MEMORY_DEVICE, 3, fd, 0);
+  }
+  expect(error).toBe(-errno.ENOSPC);
+  expect(ranges.length).toBeGreaterThan(1000);
+  for (const used of ranges) native.rangeRelease(used);
+  const again = mappedRange(1, MEMORY_DEVICE, fd);
+  const at = registers(again, 0, PAGE);
+  expect([native.rangeFaults(again), at.read32(0)]).toEqual([0, 0]);
+  unplug();
+  expect(at.read32(0)).toBe(-errno.EIO);
+  native.rangeRelease(again);
+});
+
+test('memory of a file is not guarded', () => {
+  const { signal } = runChild('sigbus-child.cjs', ['file', String(MEMORY_FILE)]);
+  expect(signal).toBe('SIGBUS');
+});
+
+test('memory of a device is, in the same process', () => {
+  const { stdout, status } = runChild('sigbus-child.cjs', ['file', String(MEMORY_DEVICE)]);
+  expect([status, stdout.trim()]).toEqual([0, '4294967295']);
+});
+
+test('a SIGBUS that another process sends has its usual effect', () => {
+  expect(runChild('sigbus-child.cjs', ['sent']).signal).toBe('SIGBUS');
+});
+
+test('a SIGBUS handler that was there before is called for what is not ours', () => {
+  const { stdout, status } = runChild('sigbus-child.cjs', ['chained']);
+  expect([status, stdout.trim()]).toEqual([0, 'listener called']);
+});
