@@ -25,7 +25,6 @@ napi_value Attachment::createView(uint64_t offset, uint64_t length) {
   }
   views_.insert(view);
   napi_create_reference(env_, buffer, 0, &view->buffer);
-  napi_add_env_cleanup_hook(env_, onEnvironmentEnd, view);
   return buffer;
 }
 
@@ -40,27 +39,29 @@ void Attachment::detach(View& view) {
   napi_close_handle_scope(view.env, scope);
 }
 
+/// Whether the environment is being torn down: Node then refuses calls that may run JavaScript.
+static bool isEnding(napi_env env) {
+  napi_handle_scope scope;
+  napi_open_handle_scope(env, &scope);
+  napi_value value;
+  const bool running = napi_get_undefined(env, &value) == napi_ok &&
+                       napi_coerce_to_bool(env, value, &value) == napi_ok;
+  napi_close_handle_scope(env, scope);
+  return !running;
+}
+
 void Attachment::onViewCollected(napi_env env, void*, void* data) {
   auto* view = static_cast<View*>(data);
   if (view->attachment != nullptr)
     view->attachment->views_.erase(view);
   if (view->buffer != nullptr)
     napi_delete_reference(env, view->buffer);
-  napi_remove_env_cleanup_hook(env, onEnvironmentEnd, view);
+  // Node finalizes all buffers of an environment that ends, even one that JavaScript has
+  // transferred and whose backing store lives on elsewhere. SAFETY: nobody will tell when that
+  // store is gone, so its addresses must stay reserved for good; they are not backed by memory.
+  if (!view->detached && isEnding(env))
+    RangeTable::process().keep(view->range);
   delete view;
-}
-
-/// Node finalizes all buffers of an environment that ends, even if the backing store lives on in
-/// another one, to which JavaScript has transferred it. Cleanup hooks run last in first out, so
-/// this one comes before Node's of the same buffer.
-void Attachment::onEnvironmentEnd(void* data) {
-  auto* view = static_cast<View*>(data);
-  if (view->attachment != nullptr)
-    detach(*view);
-  // SAFETY: a view that may still be in use must never see its addresses given to something else;
-  // nobody will tell us when it is gone, so they stay reserved (not backed by memory) for good.
-  if (!view->detached)
-    new std::shared_ptr<Range>(view->range);
 }
 
 MemoryWindow* Attachment::createWindow(uint64_t offset, uint64_t length, int protection) {

@@ -41,7 +41,6 @@ private:
   };
   static void detach(View& view);
   static void onViewCollected(napi_env env, void* data, void* view);
-  static void onEnvironmentEnd(void* view);
 
   const napi_env env_;
   const std::shared_ptr<Range> range_;

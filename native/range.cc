@@ -202,4 +202,9 @@ bool RangeTable::issued(uint64_t id) {
   return id != 0 && id < next_;
 }
 
+void RangeTable::keep(std::shared_ptr<Range> range) {
+  const std::lock_guard lock(mutex_);
+  kept_.insert(std::move(range));
+}
+
 } // namespace vfio

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 
 namespace vfio {
 
@@ -77,6 +78,8 @@ public:
   int release(uint64_t id);
   /// Whether there ever was such a range.
   bool issued(uint64_t id);
+  /// Keeps the addresses of a range reserved until the process ends.
+  void keep(std::shared_ptr<Range> range);
 
 private:
   struct Entry {
@@ -85,6 +88,7 @@ private:
   };
   std::mutex mutex_;
   std::unordered_map<uint64_t, Entry> entries_;
+  std::unordered_set<std::shared_ptr<Range>> kept_;
   uint64_t next_ = 1;
 };
 

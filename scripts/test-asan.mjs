@@ -31,8 +31,9 @@ const { status, error } = spawnSync(
       ...process.env,
       VFIO_ADDON: addon,
       LD_PRELOAD: runtime,
-      // Node does not free everything at exit, and SIGBUS is what some tests are about.
-      ASAN_OPTIONS: 'detect_leaks=0:handle_sigbus=0',
+      // Node does not free everything at exit; SIGBUS is what some tests are about, and the growth
+      // of memory what others are.
+      ASAN_OPTIONS: 'detect_leaks=0:handle_sigbus=0:quarantine_size_mb=1',
       UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
     },
   },

@@ -121,7 +121,8 @@ export interface NativeAddon {
   rangeAttach(range: number): number;
   /** Give up this environment's reference: its views are detached and its accessors closed; the last
    *  reference overlays the range with zero pages, so that escaped views stay harmless and mapped
-   *  files are let go at once. Idempotent. */
+   *  files are let go at once. The addresses are free again when all views are collected; those of a
+   *  view that its environment never released, when the process ends. Idempotent. */
   rangeRelease(range: number): number;
   /** The address the range starts at, or -EBADF as a number. */
   rangeAddress(range: number): bigint | number;
