@@ -66,23 +66,36 @@ export function parseCount(name: string, text: string | undefined, min = 0): num
   return value;
 }
 
-/** Aborted by SIGINT, SIGTERM, or after `seconds`. `release` lets the process end. */
-export function stopSignal(seconds?: number): {
-  signal: AbortSignal;
+/** When a program is to end. */
+export interface Stop {
+  /** Aborted by SIGINT, SIGTERM, `stop` or after the given time. */
+  readonly signal: AbortSignal;
+  readonly stopped: Promise<void>;
   stop(): void;
+  /** Nothing more will stop the program; without this it would wait for the time to pass. */
   release(): void;
-} {
+}
+
+/** Listen for SIGINT and SIGTERM, and end after `seconds` if given. */
+export function listenForStop(seconds?: number): Stop {
   const controller = new AbortController();
+  const { signal } = controller;
   const stop = () => controller.abort();
+  const timer = seconds === undefined ? undefined : setTimeout(stop, seconds * 1000);
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
-  const timer = seconds === undefined ? undefined : setTimeout(stop, seconds * 1000);
-  const release = () => {
-    process.off('SIGINT', stop);
-    process.off('SIGTERM', stop);
-    clearTimeout(timer);
+  return {
+    signal,
+    stopped: new Promise((resolve) => {
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    }),
+    stop,
+    release() {
+      clearTimeout(timer);
+      process.off('SIGINT', stop);
+      process.off('SIGTERM', stop);
+    },
   };
-  return { signal: controller.signal, stop, release };
 }
 
 /** One JSON object a line on standard output: the programs' machine-readable report. */

@@ -56,7 +56,7 @@ export function rxLength(status: number, lengthWord: number): number {
   return (status & (RX_END_OF_PACKET | RX_ERROR)) === RX_END_OF_PACKET ? lengthWord & 0xffff : 0;
 }
 
-/** Memory of a ring: its descriptors, its buffers, and the buffers' addresses as word pairs. */
+/** Memory of a ring, freed as the device closes: descriptors, buffers, the buffers' addresses as word pairs. */
 class RingMemory {
   readonly descriptors: Uint32Array;
   readonly buffers: Uint32Array;
@@ -66,7 +66,7 @@ class RingMemory {
   private constructor(
     readonly count: number,
     readonly ring: DmaBuffer,
-    private readonly data: DmaBuffer,
+    data: DmaBuffer,
   ) {
     this.descriptors = ring.u32;
     this.buffers = data.u32;
@@ -84,17 +84,7 @@ class RingMemory {
       throw new DriverError(`ring of ${count} descriptors`, 'use a power of two from 8 up');
     }
     const ring = await dma.alloc(count * DESCRIPTOR_BYTES);
-    try {
-      return new RingMemory(count, ring, await dma.alloc(count * BUFFER_BYTES));
-    } catch (error) {
-      await ring.close();
-      throw error;
-    }
-  }
-
-  async close(): Promise<void> {
-    await this.ring.close();
-    await this.data.close();
+    return new RingMemory(count, ring, await dma.alloc(count * BUFFER_BYTES));
   }
 }
 
@@ -169,10 +159,6 @@ export class RxRing<R extends number> {
       this.registers.write(this.queue.RDT, (next - 1) & (count - 1));
     }
     return done;
-  }
-
-  async close(): Promise<void> {
-    await this.memory.close();
   }
 
   /** The form in which the device reads a descriptor (7.1.5.1): packet address, no header address. */
@@ -260,9 +246,5 @@ export class TxRing<R extends number> {
 
   kick(): void {
     this.registers.write(this.queue.TDT, this.next);
-  }
-
-  async close(): Promise<void> {
-    await this.memory.close();
   }
 }

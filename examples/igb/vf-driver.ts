@@ -1,0 +1,146 @@
+/**
+ * Driver of a virtual function (4.5.11.2.2, 8.26): one receive and one transmit queue, three MSI-X
+ * vectors, and the mailbox to whatever drives the PF.
+ */
+import { type Device, openDevice } from 'vfio';
+import { DriverError } from './errors';
+import { isUnicast, type Mac, macFromWords, randomMac } from './mac';
+import { encodeReset, encodeSetMac, isAccepted, isClearToSend, VfMailbox } from './mailbox';
+import { assert82576, VF_DEVICE_ID } from './pci-id';
+import { CTRL_RST, eitr, IVAR_VALID, Registers, STATUS_LU, Vf, type VfRegister } from './registers';
+import { RxRing, TxRing } from './ring';
+import { Signal } from './signal';
+import type { Port } from './traffic';
+
+// As in the kernel's igbvf: QEMU adds up what successive drivers write to IVAR.
+const TX_VECTOR = 0;
+const RX_VECTOR = 1;
+const MAILBOX_VECTOR = 2;
+const ALL_VECTORS = (1 << TX_VECTOR) | (1 << RX_VECTOR) | (1 << MAILBOX_VECTOR);
+
+const RX_DESCRIPTORS = 1024;
+const TX_DESCRIPTORS = 256;
+const RX_INTERVAL_US = 50;
+const WATCHDOG_MS = 100;
+
+export class VfDriver implements Port {
+  onActivity: () => void = () => {};
+  /** The PF has been reset: frames under way are lost, and the address may be another. */
+  onReset: () => void = () => {};
+  /** Recovery from a reset of the PF failed. */
+  onFailure: (error: unknown) => void = () => {};
+  mac: Mac = new Uint8Array(6);
+  private readonly activity = new Signal();
+  private readonly mailbox: VfMailbox;
+  private watchdog: NodeJS.Timeout | undefined;
+  private recovering = false;
+  private closed = false;
+
+  private constructor(
+    readonly device: Device,
+    private readonly registers: Registers<VfRegister>,
+    readonly rx: RxRing<VfRegister>,
+    readonly tx: TxRing<VfRegister>,
+  ) {
+    this.mailbox = new VfMailbox(registers, this.activity);
+  }
+
+  /** Open the VF and bring it up. @throws DriverError if no PF driver serves it */
+  static async open(bdf: string, options: { vfToken?: string } = {}): Promise<VfDriver> {
+    const device = await openDevice(bdf, options);
+    try {
+      assert82576(device, VF_DEVICE_ID);
+      const registers = new Registers<VfRegister>(device.region('bar0'));
+      const rx = await RxRing.create(registers, Vf.rxQueue, device.dma, RX_DESCRIPTORS);
+      const tx = await TxRing.create(registers, Vf.txQueue, device.dma, TX_DESCRIPTORS);
+      const driver = new VfDriver(device, registers, rx, tx);
+      await driver.start();
+      return driver;
+    } catch (error) {
+      await device.close();
+      throw error;
+    }
+  }
+
+  linkUp(): boolean {
+    return !this.recovering && (this.registers.read(Vf.STATUS) & STATUS_LU) !== 0;
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    clearInterval(this.watchdog);
+    this.registers.write(Vf.EIMC, ALL_VECTORS);
+    this.tx.stop();
+    this.rx.stop();
+    await this.device.close();
+  }
+
+  private async start(): Promise<void> {
+    const msix = this.device.irq('msix');
+    this.device.enableBusMaster();
+    await msix.enable([TX_VECTOR, RX_VECTOR, MAILBOX_VECTOR]);
+    msix.on(() => this.interrupt());
+    await this.bringUp();
+    this.watchdog = setInterval(() => this.watch(), WATCHDOG_MS);
+  }
+
+  /** From the VF's reset to running queues; the same again when the PF has been reset. */
+  private async bringUp(): Promise<void> {
+    const { registers } = this;
+    registers.write(Vf.CTRL, CTRL_RST);
+    await this.mailbox.waitForPf();
+    this.setUpInterrupts();
+    this.mac = await this.reset();
+    this.rx.start();
+    this.tx.start();
+  }
+
+  /** Tell the PF, which answers with our address; or without one, and then we choose. */
+  private async reset(): Promise<Mac> {
+    const [answer, low, high] = await this.mailbox.request(encodeReset(), 3);
+    const given = macFromWords(low!, high!);
+    if (isAccepted(answer!) && isUnicast(given)) return given;
+    const chosen = this.mac.some((byte) => byte !== 0) ? this.mac : randomMac();
+    const [reply] = await this.mailbox.request(encodeSetMac(chosen));
+    if (isAccepted(reply!)) return chosen;
+    throw new DriverError(
+      'the PF neither gives an address nor accepts one',
+      'set one on the PF (ip link set PF vf N mac ADDRESS), or let the PF serve this VF',
+    );
+  }
+
+  private setUpInterrupts(): void {
+    const { registers } = this;
+    registers.write(Vf.EITR(RX_VECTOR), eitr(RX_INTERVAL_US));
+    registers.write(Vf.IVAR, RX_VECTOR | IVAR_VALID | ((TX_VECTOR | IVAR_VALID) << 8));
+    registers.write(Vf.IVAR_MISC, MAILBOX_VECTOR | IVAR_VALID);
+    registers.write(Vf.EIAC, ALL_VECTORS);
+    registers.write(Vf.EIMS, ALL_VECTORS);
+  }
+
+  /** QEMU delivers the mailbox's cause to the vector below the one asked for: all vectors do all. */
+  private interrupt(): void {
+    if (this.closed) return;
+    this.activity.notify();
+    if (!this.recovering) this.onActivity();
+  }
+
+  /** A reset of the PF raises no interrupt, so it is looked for. */
+  private watch(): void {
+    if (this.recovering || this.closed) return;
+    const word = this.mailbox.poll();
+    const forgotten = word !== undefined && !isClearToSend(word);
+    if (forgotten || this.mailbox.hasBeenReset()) void this.recover();
+  }
+
+  private async recover(): Promise<void> {
+    this.recovering = true;
+    try {
+      await this.bringUp();
+      this.recovering = false;
+      this.onReset();
+    } catch (error) {
+      if (!this.closed) this.onFailure(error);
+    }
+  }
+}
