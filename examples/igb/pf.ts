@@ -76,13 +76,17 @@ async function run(args: PfArguments): Promise<void> {
 async function serve(args: PfArguments, stop: Stop): Promise<TrafficCounts> {
   const firstVf = deferred<number>();
   const { bdf, vfToken } = args;
-  const driver = await PfDriver.open(bdf, { vfToken }, {
-    onLink: (up) => emit('link', { up }),
-    onMailbox: (vf, request, accepted, details) => {
-      emit('mailbox', { vf, request, accepted, ...details });
-      if (request === 'reset' && accepted) firstVf.resolve(vf);
+  const driver = await PfDriver.open(
+    bdf,
+    { vfToken },
+    {
+      onLink: (up) => emit('link', { up }),
+      onMailbox: (vf, request, accepted, details) => {
+        emit('mailbox', { vf, request, accepted, ...details });
+        if (request === 'reset' && accepted) firstVf.resolve(vf);
+      },
     },
-  });
+  );
   const traffic = new Traffic(driver);
   try {
     const { sriov } = driver.device;

@@ -19,7 +19,7 @@ const vf = (offset: number) => offset as VfRegister;
 
 /** A BAR whose registers are named by one function's map. */
 export class Registers<R extends number> {
-  constructor(private readonly bar: Region) {}
+  constructor(private readonly bar: Pick<Region, 'read32' | 'write32'>) {}
 
   read(register: R): number {
     return this.bar.read32(register);

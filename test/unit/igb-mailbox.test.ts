@@ -1,0 +1,229 @@
+import { Filters, PF_POOL } from '../../examples/igb/filters';
+import { formatMac, macFromWords, parseMac, vfMac } from '../../examples/igb/mac';
+import {
+  decodeRequest,
+  encodePing,
+  encodeReset,
+  encodeSetMac,
+  isAccepted,
+  VfMailbox,
+} from '../../examples/igb/mailbox';
+import { Pf } from '../../examples/igb/registers';
+import { Signal } from '../../examples/igb/signal';
+import { VfServer } from '../../examples/igb/vf-server';
+import { FakeIgb } from './igb-fake';
+
+const PF_MAC = parseMac('52:54:00:12:34:56')!;
+const OTHER_MAC = parseMac('02:00:00:00:00:99')!;
+
+describe('messages', () => {
+  test.each([
+    [[1], { kind: 'reset' }],
+    [[2, 0x0302_0100, 0x0504], { kind: 'set-mac', mac: Uint8Array.of(0, 1, 2, 3, 4, 5) }],
+    [[0x0001_0002], { kind: 'clear-mac-filters' }],
+    [
+      [0x0002_0002, 0x0302_0102, 0x0504],
+      { kind: 'add-mac-filter', mac: Uint8Array.of(2, 1, 2, 3, 4, 5) },
+    ],
+    [
+      [0x0003_0003, 0x0123_0fff, 0x0042],
+      { kind: 'set-multicast', hashes: [0xfff, 0x123, 0x42], total: 3 },
+    ],
+    [[0x0001_0004, 42], { kind: 'set-vlan', vlan: 42, add: true }],
+    [[0x0000_0004, 42], { kind: 'set-vlan', vlan: 42, add: false }],
+    [[5, 1518], { kind: 'set-max-frame', bytes: 1518 }],
+    [[0x0002_0006], { kind: 'set-promiscuous', multicast: true, unicast: false }],
+    [[0x0006_0006], { kind: 'set-promiscuous', multicast: true, unicast: true }],
+    [[0x0004_0002], { kind: 'unknown', word: 0x0004_0002 }],
+    [[9], { kind: 'unknown', word: 9 }],
+  ])('%j', (words, request) => {
+    expect(decodeRequest(Uint32Array.from([...words, ...Array(16).fill(0)]))).toEqual(request);
+  });
+
+  test('a multicast list that claims more than a message holds is cut to 30', () => {
+    const words = Uint32Array.from([0x00ff_0003, ...Array(15).fill(0x0001_0001)]);
+    expect(decodeRequest(words)).toMatchObject({ total: 255, hashes: Array(30).fill(1) });
+  });
+});
+
+/** A PF that serves its VFs, on a fake device, and the mailbox of VF `vf`. */
+function connect(vf = 0) {
+  const device = new FakeIgb();
+  const registers = device.pf();
+  const log: string[] = [];
+  const server = new VfServer(registers, new Filters(registers), PF_MAC, (index, kind, accepted) =>
+    log.push(`${index} ${kind} ${accepted ? 'yes' : 'no'}`),
+  );
+  const serve = () => {
+    // The PF's interrupt comes after the VF's register write, as on a real device.
+    setImmediate(() => server.serve());
+  };
+  device.onPfInterrupt = serve;
+  const signal = new Signal();
+  device.onVfInterrupt = () => signal.notify();
+  server.initialize();
+  registers.set(Pf.CTRL_EXT, 0x4000);
+  const mailbox = new VfMailbox(device.vf(vf), signal);
+  return { device, registers, server, mailbox, signal, log };
+}
+
+test('RESET: exactly 0x80000001 and the address; queues enabled, address filtered', async () => {
+  const { device, registers, mailbox, log } = connect(2);
+  device.resetVf(2);
+  await mailbox.waitForPf();
+  const reply = await mailbox.request(encodeReset(), 3);
+  expect(reply[0]).toBe(0x8000_0001);
+  expect(formatMac(macFromWords(reply[1]!, reply[2]!))).toBe(formatMac(vfMac(PF_MAC, 2)));
+  expect(registers.read(Pf.VFTE) & 4).toBe(4);
+  expect(registers.read(Pf.VFRE) & 4).toBe(4);
+  expect(registers.read(Pf.VFLRE)).toBe(0);
+  expect(registers.read(Pf.RAL(21))).toBe(reply[1]);
+  expect(registers.read(Pf.RAH(21))).toBe((0x8000_0000 | (1 << 20) | reply[2]!) >>> 0);
+  expect(log).toEqual(['2 reset yes']);
+});
+
+test('other requests are echoed with ACK and CTS, or NACK', async () => {
+  const { mailbox, registers } = connect();
+  await mailbox.waitForPf();
+  await mailbox.request(encodeReset(), 3);
+  expect((await mailbox.request([5, 1518]))[0]).toBe(0xa000_0005);
+  expect(registers.read(Pf.VMOLR(0)) & 0x3fff).toBe(1522);
+  expect((await mailbox.request([5, 0xffff]))[0]).toBe(0x6000_0005);
+  expect((await mailbox.request(encodeSetMac(OTHER_MAC)))[0]).toBe(0xa000_0002);
+  expect((await mailbox.request([9]))[0]).toBe(0x6000_0009);
+});
+
+test('a VF that has not reset is refused', async () => {
+  const { mailbox, log } = connect();
+  await mailbox.waitForPf();
+  expect((await mailbox.request([5, 1518]))[0]).toBe(0x4000_0005);
+  expect(log).toEqual(['0 set-max-frame no']);
+});
+
+test('a VF cannot take the address of the PF, of another VF, or a group', async () => {
+  const { mailbox } = connect();
+  await mailbox.waitForPf();
+  await mailbox.request(encodeReset(), 3);
+  const group = parseMac('01:00:5e:00:00:01')!;
+  for (const mac of [PF_MAC, group, new Uint8Array(6)]) {
+    expect(isAccepted((await mailbox.request(encodeSetMac(mac)))[0]!)).toBe(false);
+  }
+});
+
+test('the eighth VF is refused: its pool is the PF own', async () => {
+  const { mailbox, registers } = connect(PF_POOL);
+  await mailbox.waitForPf();
+  expect((await mailbox.request(encodeReset(), 3))[0]).toBe(0x4000_0001);
+  expect(registers.read(Pf.VFTE)).toBe(0);
+});
+
+test('unicast promiscuous is refused, multicast promiscuous is not', async () => {
+  const { mailbox, registers } = connect();
+  await mailbox.waitForPf();
+  await mailbox.request(encodeReset(), 3);
+  expect(isAccepted((await mailbox.request([0x0002_0006]))[0]!)).toBe(true);
+  expect(registers.read(Pf.VMOLR(0)) & (1 << 28)).not.toBe(0);
+  expect(isAccepted((await mailbox.request([0x0006_0006]))[0]!)).toBe(false);
+});
+
+test('a reset of the VF voids what it had asked for', async () => {
+  const { device, mailbox, registers, server } = connect();
+  await mailbox.waitForPf();
+  await mailbox.request(encodeReset(), 3);
+  await mailbox.request([0x0001_0004, 42]);
+  await mailbox.request([0x0002_0002, 0x9900_0002, 0x0100]);
+  await mailbox.request([0x0001_0003, 0x0021]);
+  expect(registers.read(Pf.VLVF(0))).toBe(0x8000_102a);
+  expect(registers.read(Pf.VFTA(1))).toBe(1 << 10);
+  expect(registers.read(Pf.RAH(1)) >>> 31).toBe(1);
+  expect(registers.read(Pf.MTA(1))).toBe(2);
+  device.resetVf(0);
+  server.serve();
+  for (const register of [Pf.VLVF(0), Pf.VFTA(1), Pf.RAH(1), Pf.MTA(1), Pf.RAH(23)]) {
+    expect(registers.read(register)).toBe(0);
+  }
+});
+
+test('a VLAN that two VFs have stays for the second', async () => {
+  const { device, mailbox, registers } = connect();
+  const second = new VfMailbox(device.vf(1), new Signal());
+  for (const each of [mailbox, second]) {
+    await each.waitForPf();
+    await each.request(encodeReset(), 3);
+    await each.request([0x0001_0004, 42]);
+  }
+  expect(registers.read(Pf.VLVF(0))).toBe(0x8000_302a);
+  await mailbox.request([0x0000_0004, 42]);
+  expect(registers.read(Pf.VLVF(0))).toBe(0x8000_202a);
+  expect(registers.read(Pf.VFTA(1))).toBe(1 << 10);
+});
+
+test('a stray word between request and answer is dropped', async () => {
+  const { device, mailbox, registers, server } = connect();
+  await mailbox.waitForPf();
+  device.onPfInterrupt = () => {
+    device.onPfInterrupt = () => setImmediate(() => server.serve());
+    // A ping that overwrites the request: the VF reads it, drops it, and asks again.
+    registers.write(Pf.VMBMEM(0), encodePing(false)[0]!);
+    registers.write(Pf.MBVFICR, 1);
+    registers.write(Pf.P2VMAILBOX(0), 1);
+  };
+  expect((await mailbox.request(encodeReset(), 3))[0]).toBe(0x8000_0001);
+});
+
+test('an answer that nobody read does not pass for the next one', async () => {
+  const { device, mailbox, registers } = connect();
+  await mailbox.waitForPf();
+  await mailbox.request(encodeReset(), 3);
+  registers.write(Pf.VMBMEM(0), 0xa000_0005);
+  registers.write(Pf.P2VMAILBOX(0), 3);
+  expect((await mailbox.request([5, 0xffff]))[0]).toBe(0x6000_0005);
+  expect(device.get(0xc40) & 4).toBe(0);
+});
+
+test('pings wait until the VF has read the answer, and are not taken for answers', async () => {
+  const { mailbox, server, registers } = connect();
+  await mailbox.waitForPf();
+  await mailbox.request(encodeReset(), 3);
+  server.ping();
+  await new Promise(setImmediate);
+  expect(registers.read(Pf.VMBMEM(0))).toBe(0x2000_0100);
+  expect(mailbox.poll()).toBe(0x2000_0100);
+  expect(mailbox.poll()).toBeUndefined();
+  expect((await mailbox.request([5, 1518]))[0]).toBe(0xa000_0005);
+});
+
+test('a VF that never lets go of its buffer loses it', async () => {
+  const { device, registers, server } = connect();
+  const vf = device.vf(0);
+  vf.write(0xc40 as never, 4);
+  vf.write(0xc40 as never, 5);
+  while ((device.get(0xc00) & 4) !== 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  expect(registers.read(Pf.MBVFICR)).toBe(0);
+  server.close();
+});
+
+test('a PF in reset, or silent, is an error that says what to do', async () => {
+  const device = new FakeIgb();
+  const mailbox = new VfMailbox(device.vf(0), new Signal());
+  await expect(mailbox.waitForPf(20)).rejects.toMatchObject({
+    message: expect.stringContaining('in reset'),
+    hint: expect.stringContaining('pf.js'),
+  });
+  device.pf().set(Pf.CTRL_EXT, 0x4000);
+  await mailbox.waitForPf(20);
+  await expect(mailbox.request(encodeReset(), 3)).rejects.toMatchObject({
+    message: expect.stringContaining('did not answer'),
+  });
+});
+
+test('a reset of the PF is seen, once', async () => {
+  const { device, mailbox, registers } = connect();
+  await mailbox.waitForPf();
+  expect(mailbox.hasBeenReset()).toBe(false);
+  device.resetPf();
+  expect(mailbox.hasBeenReset()).toBe(true);
+  registers.set(Pf.CTRL_EXT, 0x4000);
+  expect(mailbox.hasBeenReset()).toBe(true);
+  expect(mailbox.hasBeenReset()).toBe(false);
+});
