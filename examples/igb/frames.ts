@@ -88,12 +88,16 @@ export class FrameWriter {
   }
 }
 
-/** Bytes 0 to 3 of a frame's source address, as `macLow`. */
-export const sourceLow = (words: Uint32Array, index: number): number =>
+/** The source address: its bytes 0 to 3 and 4 to 5, as `macLow` and `macHigh`. */
+const sourceLow = (words: Uint32Array, index: number): number =>
   ((words[index + 1]! >>> 16) | (words[index + 2]! << 16)) >>> 0;
+const sourceHigh = (words: Uint32Array, index: number): number => words[index + 2]! >>> 16;
 
 export const sourceOf = (words: Uint32Array, index: number): Mac =>
-  macFromWords(sourceLow(words, index), words[index + 2]! >>> 16);
+  macFromWords(sourceLow(words, index), sourceHigh(words, index));
+
+export const isFrom = (words: Uint32Array, index: number, mac: Mac): boolean =>
+  sourceLow(words, index) === macLow(mac) && sourceHigh(words, index) === macHigh(mac);
 
 /**
  * What a received frame is: a test frame, `good` (whole and in sequence) or `bad` (damaged, repeated

@@ -200,28 +200,17 @@ export class VfMailbox {
     private readonly signal: Signal,
   ) {}
 
-  /** Wait until the PF is out of reset. */
-  async waitForPf(timeoutMs = REQUEST_TIMEOUT_MS): Promise<void> {
-    const deadline = Date.now() + timeoutMs;
-    while (this.inReset()) {
-      if (Date.now() >= deadline) {
-        throw new DriverError(
-          `the PF has been in reset for ${timeoutMs / 1000} s`,
-          'start a driver for the PF (pf.js, or the interface of the kernel driver igb set up) first',
-        );
-      }
-      await this.signal.wait(POLL_MS);
-    }
-    this.take(V2P_RSTD);
-  }
-
   inReset(): boolean {
     return (this.look() & V2P_RSTI) !== 0;
   }
 
-  /** Whether the PF has been through a reset since this was asked or `waitForPf` returned. */
+  /** Whether the PF is or has been in reset since `forgetReset`. */
   hasBeenReset(): boolean {
-    return this.inReset() || this.take(V2P_RSTD);
+    return this.inReset() || (this.seen & V2P_RSTD) !== 0;
+  }
+
+  forgetReset(): void {
+    this.take(V2P_RSTD);
   }
 
   /** Write a request and wait for its answer, of `length` words. Other words that come are read and dropped. */

@@ -11,13 +11,13 @@ import {
   FRAME_BYTES,
   FrameChecker,
   FrameWriter,
+  isFrom,
   type Stream,
   sequenceOf,
-  sourceLow,
   sourceOf,
   streamOf,
 } from './frames';
-import { type Mac, macLow } from './mac';
+import type { Mac } from './mac';
 import type { FrameSink } from './ring';
 import { Signal } from './signal';
 
@@ -77,7 +77,6 @@ export class Traffic implements FrameSink {
   private readonly creditors: Creditor[] = [];
   private readonly wake = new Signal();
   private readonly stream = randomBytes(4).readUInt32LE();
-  private readonly ownLow: number;
   private tx = 0;
   private rx = 0;
   private bad = 0;
@@ -86,7 +85,6 @@ export class Traffic implements FrameSink {
   private closed = false;
 
   constructor(private readonly port: Port) {
-    this.ownLow = macLow(port.mac);
     port.onActivity = this.receive;
   }
 
@@ -116,7 +114,7 @@ export class Traffic implements FrameSink {
   /** One received frame (FrameSink). */
   frame(words: Uint32Array, index: number, length: number): void {
     // The switch hands a broadcast to its sender, too.
-    if (sourceLow(words, index) === this.ownLow) return;
+    if (isFrom(words, index, this.port.mac)) return;
     switch (this.checker.check(words, index, length)) {
       case 'good':
         this.rx++;
@@ -138,13 +136,11 @@ export class Traffic implements FrameSink {
   /** Send `count` test frames, as soon as there is link. Stops early when `signal` is aborted. */
   async send(count: number, destination: Mac, signal: AbortSignal): Promise<void> {
     const { tx } = this.port;
-    while (!this.port.linkUp()) {
-      if (signal.aborted) return;
-      await delay(LINK_POLL_MS);
-    }
+    await this.link(signal);
     const writer = new FrameWriter(this.port.mac, destination);
     let paced = writer.isBroadcast || !(await this.probe(writer, signal));
     while (this.tx < count && !signal.aborted) {
+      await this.link(signal);
       const window = paced ? BURST : WINDOW - (this.tx - this.credit);
       const burst = Math.min(window, BURST, tx.free, count - this.tx);
       if (burst > 0) {
@@ -156,6 +152,10 @@ export class Traffic implements FrameSink {
       }
     }
     while (tx.pending > 0 && !signal.aborted) await this.wake.wait(PACE_MS);
+  }
+
+  private async link(signal: AbortSignal): Promise<void> {
+    while (!this.port.linkUp() && !signal.aborted) await delay(LINK_POLL_MS);
   }
 
   private sendBurst(writer: FrameWriter, count: number): void {

@@ -21,7 +21,11 @@ const ALL_VECTORS = (1 << TX_VECTOR) | (1 << RX_VECTOR) | (1 << MAILBOX_VECTOR);
 const RX_DESCRIPTORS = 1024;
 const TX_DESCRIPTORS = 256;
 const RX_INTERVAL_US = 50;
+const START_MS = 3000;
+/** Time for another driver to take the PF over. */
+const RECOVERY_MS = 30_000;
 const WATCHDOG_MS = 100;
+const POLL_MS = 5;
 
 export class VfDriver implements Port {
   onActivity: () => void = () => {};
@@ -76,23 +80,47 @@ export class VfDriver implements Port {
   }
 
   private async start(): Promise<void> {
-    const msix = this.device.irq('msix');
-    this.device.enableBusMaster();
-    await msix.enable([TX_VECTOR, RX_VECTOR, MAILBOX_VECTOR]);
-    msix.on(() => this.interrupt());
-    await this.bringUp();
+    this.device.irq('msix').on(() => this.interrupt());
+    await this.bringUp(START_MS);
     this.watchdog = setInterval(() => this.watch(), WATCHDOG_MS);
   }
 
-  /** From the VF's reset to running queues; the same again when the PF has been reset. */
-  private async bringUp(): Promise<void> {
-    const { registers } = this;
+  /** From whatever state the VF is in to running queues. */
+  private async bringUp(timeoutMs: number): Promise<void> {
+    const { device, registers } = this;
+    await this.waitForPf(timeoutMs);
+    device.enableBusMaster();
+    const msix = device.irq('msix');
+    await msix.disable();
+    await msix.enable([TX_VECTOR, RX_VECTOR, MAILBOX_VECTOR]);
     registers.write(Vf.CTRL, CTRL_RST);
-    await this.mailbox.waitForPf();
+    this.mailbox.forgetReset();
     this.setUpInterrupts();
     this.mac = await this.reset();
     this.rx.start();
     this.tx.start();
+  }
+
+  private async waitForPf(timeoutMs: number): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    for (;;) {
+      // The registers are gone with the VF's memory enable bit; this brings it back, too.
+      if (!this.answers()) this.device.enableBusMaster();
+      if (this.answers() && !this.mailbox.inReset()) return;
+      if (Date.now() >= deadline) {
+        throw new DriverError(
+          `${this.device.bdf}: the PF has been in reset for ${Math.ceil(timeoutMs / 1000)} s`,
+          'start a driver for the PF (pf.js, or set the interface of the kernel driver igb up) first',
+        );
+      }
+      await this.activity.wait(POLL_MS);
+    }
+  }
+
+  /** A function level reset of the PF makes its VFs anew: until they are enabled, reads give no value. */
+  private answers(): boolean {
+    const status = this.registers.read(Vf.STATUS);
+    return status !== 0 && status !== 0xffff_ffff;
   }
 
   /** Tell the PF, which answers with our address; or without one, and then we choose. */
@@ -130,17 +158,27 @@ export class VfDriver implements Port {
     if (this.recovering || this.closed) return;
     const word = this.mailbox.poll();
     const forgotten = word !== undefined && !isClearToSend(word);
-    if (forgotten || this.mailbox.hasBeenReset()) void this.recover();
+    if (forgotten || !this.answers() || this.mailbox.hasBeenReset()) void this.recover();
   }
 
   private async recover(): Promise<void> {
     this.recovering = true;
-    try {
-      await this.bringUp();
-      this.recovering = false;
-      this.onReset();
-    } catch (error) {
-      if (!this.closed) this.onFailure(error);
+    const deadline = Date.now() + RECOVERY_MS;
+    for (;;) {
+      try {
+        await this.bringUp(deadline - Date.now());
+        break;
+      } catch (error) {
+        if (this.closed) return;
+        // The PF may have been reset again meanwhile.
+        if (Date.now() >= deadline) {
+          this.onFailure(error);
+          return;
+        }
+        await this.activity.wait(POLL_MS);
+      }
     }
+    this.recovering = false;
+    this.onReset();
   }
 }
