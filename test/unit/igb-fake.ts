@@ -17,6 +17,8 @@ export class FakeIgb {
   /** Called when a VF raises the PF's mailbox interrupt, and when the PF raises a VF's. */
   onPfInterrupt: () => void = () => {};
   onVfInterrupt: (vf: number) => void = () => {};
+  /** Called before the PF reads a register. */
+  onPfRead: (offset: number) => void = () => {};
 
   constructor() {
     for (let vf = 0; vf < VFS; vf++) this.put(V2P + 4 * vf, 0x40);
@@ -32,7 +34,10 @@ export class FakeIgb {
 
   pf(): Registers<PfRegister> {
     return new Registers<PfRegister>({
-      read32: (offset) => this.get(offset),
+      read32: (offset) => {
+        this.onPfRead(offset);
+        return this.get(offset);
+      },
       write32: (offset, value) => this.writePf(offset, value),
     });
   }

@@ -8,7 +8,7 @@ import {
   isAccepted,
   VfMailbox,
 } from '../../examples/igb/mailbox';
-import { Pf } from '../../examples/igb/registers';
+import { Pf, Vf } from '../../examples/igb/registers';
 import { Signal } from '../../examples/igb/signal';
 import { VfServer } from '../../examples/igb/vf-server';
 import { FakeIgb } from './igb-fake';
@@ -162,34 +162,66 @@ test('a stray word between request and answer is dropped', async () => {
   expect((await mailbox.request(encodeReset(), 3))[0]).toBe(0x8000_0001);
 });
 
-test('an answer that nobody read does not pass for the next one', async () => {
-  const { device, mailbox, registers } = connect();
+test('an answer that nobody read does not pass for the next one, nor is it acknowledged', async () => {
+  const { device, mailbox, registers, server } = connect();
   await mailbox.request(encodeReset(), 3);
+  server.serve();
   registers.write(Pf.VMBMEM(0), 0xa000_0005);
   registers.write(Pf.P2VMAILBOX(0), 3);
-  expect((await mailbox.request([5, 0xffff]))[0]).toBe(0x6000_0005);
-  expect(device.get(0xc40) & 4).toBe(0);
+  device.onPfInterrupt = () => {};
+  const reply = mailbox.request([5, 0xffff]);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(registers.read(Pf.MBVFICR)).toBe(1);
+  server.serve();
+  expect((await reply)[0]).toBe(0x6000_0005);
 });
 
-test('pings wait until the VF has read the answer, and are not taken for answers', async () => {
-  const { mailbox, server, registers } = connect();
+test('a ping does not pass for an answer', async () => {
+  const { mailbox, server } = connect();
   await mailbox.request(encodeReset(), 3);
   server.ping();
-  await new Promise(setImmediate);
-  expect(registers.read(Pf.VMBMEM(0))).toBe(0x2000_0100);
   expect(mailbox.poll()).toBe(0x2000_0100);
   expect(mailbox.poll()).toBeUndefined();
+  expect((await mailbox.request([5, 1518]))[0]).toBe(0xa000_0005);
+});
+
+test('a ping waits until the VF has read the answer before it', () => {
+  const { device, registers, server } = connect();
+  const vf = device.vf(0);
+  vf.write(Vf.VMBMEM, encodeReset()[0]!);
+  vf.write(Vf.V2PMAILBOX, 1);
+  server.serve();
+  server.ping();
+  expect(registers.read(Pf.VMBMEM(0))).toBe(0x8000_0001);
+  vf.write(Vf.V2PMAILBOX, 2);
+  server.serve();
+  expect(registers.read(Pf.VMBMEM(0))).toBe(0x2000_0100);
+});
+
+test('a VF that resets while others are served keeps what its RESET gives it', async () => {
+  const { device, mailbox, registers, server } = connect();
+  device.onPfRead = (offset) => {
+    if (offset !== Pf.MBVFICR) return;
+    device.onPfRead = () => {};
+    device.put(Pf.VFLRE, 1);
+  };
+  const reply = mailbox.request(encodeReset(), 3);
+  server.serve();
+  await reply;
+  server.serve();
+  expect(registers.read(Pf.RAH(23)) >>> 31).toBe(1);
   expect((await mailbox.request([5, 1518]))[0]).toBe(0xa000_0005);
 });
 
 test('a VF that never lets go of its buffer loses it', async () => {
   const { device, registers, server } = connect();
   const vf = device.vf(0);
-  vf.write(0xc40 as never, 4);
-  vf.write(0xc40 as never, 5);
-  while ((device.get(0xc00) & 4) !== 0) await new Promise((resolve) => setTimeout(resolve, 1));
-  expect(registers.read(Pf.MBVFICR)).toBe(0);
+  vf.write(Vf.V2PMAILBOX, 4);
+  vf.write(Vf.V2PMAILBOX, 5);
+  await new Promise((resolve) => setTimeout(resolve, 1000));
   server.close();
+  expect(device.get(Pf.P2VMAILBOX(0)) & 4).toBe(0);
+  expect(registers.read(Pf.MBVFICR)).toBe(0);
 });
 
 test('a silent PF is an error', async () => {
