@@ -165,10 +165,10 @@ test('a stray word between request and answer is dropped', async () => {
 test('an answer that nobody read does not pass for the next one, nor is it acknowledged', async () => {
   const { device, mailbox, registers, server } = connect();
   await mailbox.request(encodeReset(), 3);
-  server.serve();
+  device.onPfInterrupt = () => {};
+  await new Promise(setImmediate);
   registers.write(Pf.VMBMEM(0), 0xa000_0005);
   registers.write(Pf.P2VMAILBOX(0), 3);
-  device.onPfInterrupt = () => {};
   const reply = mailbox.request([5, 0xffff]);
   await new Promise((resolve) => setTimeout(resolve, 20));
   expect(registers.read(Pf.MBVFICR)).toBe(1);
