@@ -55,9 +55,12 @@ export function distributionSources(
 
 /** Writes sources in the deb822 format. */
 export function formatSources(sources: readonly AptSource[]): string {
-  return sources
-    .map((source) => [...source].map(([name, value]) => `${name}: ${value}\n`).join(''))
-    .join('\n');
+  return sources.map((source) => [...source].map(formatField).join('')).join('\n');
+}
+
+/** A value that begins in the next line has no blank before it. */
+function formatField([name, value]: [string, string]): string {
+  return value.startsWith('\n') ? `${name}:${value}\n` : `${name}: ${value}\n`;
 }
 
 function parseDeb822(text: string): AptSource[] {

@@ -66,7 +66,7 @@ export function deviceArguments(specs: readonly string[]): string[] {
   const counts = new Map<string, number>();
   return specs.flatMap((spec, index) => {
     const [name, properties] = splitSpec(spec);
-    const preset = presets[name];
+    const preset = Object.hasOwn(presets, name) ? presets[name] : undefined;
     if (preset === undefined) return ['-device', spec];
     const count = counts.get(name) ?? 0;
     counts.set(name, count + 1);

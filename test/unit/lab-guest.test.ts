@@ -1,0 +1,168 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ConsoleLog } from '../../src/lab/console';
+import { packCpio } from '../../src/lab/cpio';
+import { commandScript, configScript, INIT, RUN } from '../../src/lab/init';
+import { kernelRelease } from '../../src/lab/kernel';
+import { moduleLoadOrder, moduleName } from '../../src/lab/modules';
+
+const guest = {
+  command: ['echo', "it's", '$HOME `x` \\', 'two\nlines', ''],
+  cwd: "/a'b",
+  env: { HOME: '/root', NODE_OPTIONS: "--title='x y'" },
+  modulesDir: undefined,
+  out: undefined,
+  token: '\x01end\x01',
+};
+
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'vfio-unit-'));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+describe('ConsoleLog', () => {
+  test('keeps the last lines, joins pieces and drops what is not text', () => {
+    const log = new ConsoleLog();
+    for (let line = 0; line < 100; line++) log.push(`line ${line}\r\n`);
+    log.push('\x1b[2J\x1b[?7lSea');
+    log.push('BIOS');
+    expect(log.lines).toHaveLength(41);
+    expect(log.lines[0]).toBe('line 60');
+    expect(log.lines.at(-1)).toBe('SeaBIOS');
+    expect(log.verdict).toEqual({ kind: 'unknown' });
+  });
+
+  test('recognises a panic, even when it arrives in pieces, and keeps the first', () => {
+    const log = new ConsoleLog();
+    log.push('vfio-lab: cannot do it\n[    7.9] Kernel pan');
+    expect(log.verdict).toEqual({ kind: 'init', message: 'cannot do it' });
+    log.push('ic - not syncing: Fatal exception\n[    8.0] Kernel panic - not syncing: again\n');
+    expect(log.verdict).toEqual({
+      kind: 'panic',
+      message: 'Kernel panic - not syncing: Fatal exception',
+    });
+  });
+
+  test('recognises the panics that stand for an oops and a lockup', () => {
+    for (const message of ['softlockup: hung tasks', 'Oops: general protection fault']) {
+      const log = new ConsoleLog();
+      log.push(`[   99.1] Kernel panic - not syncing: ${message}\n`);
+      expect(log.verdict.kind).toBe('panic');
+    }
+  });
+
+  test('is not filled by a line without an end', () => {
+    const log = new ConsoleLog();
+    for (let i = 0; i < 100; i++) log.push('x'.repeat(1000));
+    expect(log.lines.join('').length).toBeLessThanOrEqual(1024);
+  });
+});
+
+describe('guest scripts', () => {
+  test.each([
+    ['init', INIT],
+    ['run', RUN],
+    ['config', configScript(guest)],
+    ['command', commandScript(guest)],
+  ])('%s is valid for a POSIX shell', (name, text) => {
+    const file = join(directory, name);
+    writeFileSync(file, text);
+    execFileSync('/bin/sh', ['-n', file]);
+  });
+
+  test('quoting survives the shell', () => {
+    const file = join(directory, 'config');
+    writeFileSync(file, configScript(guest));
+    const script = `. "${file}"; printf '%s|%s|%s' "$lab_cwd" "$lab_token" "$lab_out"`;
+    expect(execFileSync('/bin/sh', ['-c', script]).toString()).toBe("/a'b|\x01end\x01|");
+  });
+});
+
+describe('packCpio', () => {
+  test('packs what the cpio format says', () => {
+    const archive = packCpio([
+      { kind: 'directory', path: 'bin' },
+      { kind: 'file', path: 'bin/tool', data: Buffer.from('12345'), executable: true },
+      { kind: 'symlink', path: 'bin/alias', target: 'tool' },
+    ]);
+    expect(archive.length % 4).toBe(0);
+    expect(archive.toString('latin1', 0, 6)).toBe('070701');
+    const names = [...archive.toString('latin1').matchAll(/070701[0-9a-f]{104}([^\0]+)\0/g)];
+    expect(names.map((match) => match[1])).toEqual(['bin', 'bin/tool', 'bin/alias', 'TRAILER!!!']);
+    const tool = archive.toString('latin1', archive.indexOf('bin/tool') - 110);
+    expect(tool.slice(14, 22)).toBe('000081ed'); // regular file, 0755
+    expect(tool.slice(54, 62)).toBe('00000005'); // size
+    // Header and name end on a multiple of four, and so does the data.
+    expect(archive.indexOf('12345') % 4).toBe(0);
+  });
+});
+
+describe('moduleLoadOrder', () => {
+  beforeEach(() => {
+    writeFileSync(
+      join(directory, 'modules.dep'),
+      [
+        'kernel/fs/9p/9p.ko.xz: kernel/net/9p/9pnet.ko.xz kernel/fs/netfs/netfs.ko.xz',
+        'kernel/net/9p/9pnet.ko.xz: kernel/fs/netfs/netfs.ko.xz',
+        'kernel/fs/netfs/netfs.ko.xz:',
+        'kernel/drivers/vfio/pci/vfio-pci.ko.xz: kernel/drivers/vfio/vfio.ko.xz',
+        'kernel/drivers/vfio/vfio.ko.xz:',
+        '',
+      ].join('\n'),
+    );
+    writeFileSync(join(directory, 'modules.builtin'), 'kernel/drivers/char/virtio_console.ko\n');
+  });
+
+  test('puts dependencies first, each module once, and skips what is built in', () => {
+    expect(moduleLoadOrder(directory, ['virtio_console', '9p', '9pnet', 'vfio_pci'])).toEqual([
+      'kernel/fs/netfs/netfs.ko.xz',
+      'kernel/net/9p/9pnet.ko.xz',
+      'kernel/fs/9p/9p.ko.xz',
+      'kernel/drivers/vfio/vfio.ko.xz',
+      'kernel/drivers/vfio/pci/vfio-pci.ko.xz',
+    ]);
+  });
+
+  test('names the module that a kernel lacks', () => {
+    expect(() => moduleLoadOrder(directory, ['overlay'])).toThrow(/no module overlay/);
+  });
+
+  test('knows a module by its name in /proc/modules', () => {
+    expect(moduleName('kernel/drivers/vfio/pci/vfio-pci-core.ko.zst')).toBe('vfio_pci_core');
+  });
+});
+
+describe('kernelRelease', () => {
+  /** A set-up header with nothing behind it. */
+  function image(release: string): string {
+    const bytes = Buffer.alloc(0x4000);
+    bytes.write('HdrS', 0x202);
+    bytes.writeUInt16LE(0x3000 - 0x200, 0x20e);
+    bytes.write(`${release} (builder@host) #1 SMP\0`, 0x3000);
+    const file = join(directory, 'bzImage');
+    writeFileSync(file, bytes);
+    return file;
+  }
+
+  test('reads the release from the header', () => {
+    expect(kernelRelease(image('6.12.95+deb12-amd64'))).toBe('6.12.95+deb12-amd64');
+  });
+
+  test.each([
+    ['a text', Buffer.from('#!/bin/sh\n')],
+    ['an ELF file', Buffer.concat([Buffer.from('\x7fELF'), Buffer.alloc(0x1000)])],
+  ])('refuses %s', (_, bytes) => {
+    const file = join(directory, 'other');
+    writeFileSync(file, bytes);
+    expect(() => kernelRelease(file)).toThrow(/not a bzImage/);
+  });
+
+  test('says which file is missing, and what is expected', () => {
+    expect(() => kernelRelease(join(directory, 'none'))).toThrow(
+      expect.objectContaining({ code: 'LAB_ARGUMENT', hint: expect.stringContaining('stock') }),
+    );
+  });
+});

@@ -1,0 +1,138 @@
+import { chooseAccelerator } from '../../src/lab/accelerator';
+import { deviceArguments, hasIgb } from '../../src/lab/devices';
+import { kernelParameters, type Machine, qemuArguments } from '../../src/lab/qemu';
+
+const machine: Machine = {
+  accelerator: 'tcg',
+  memory: '2G',
+  cpus: 2,
+  devices: ['edu'],
+  kernelImage: '/cache/vmlinuz',
+  initramfs: '/tmp/initramfs.cpio',
+  append: undefined,
+  out: undefined,
+  qemuArgs: [],
+};
+
+/** The values that follow each occurrence of an option. */
+function valuesOf(args: readonly string[], option: string): string[] {
+  return args.flatMap((arg, index) => (arg === option ? [args[index + 1] ?? ''] : []));
+}
+
+describe('deviceArguments', () => {
+  test('numbers the devices of a preset and gives each its own port and chassis', () => {
+    const devices = valuesOf(deviceArguments(['igb', 'igb', 'nvme']), '-device');
+    expect(devices.map((device) => device.split(',').slice(0, 2).join(','))).toEqual([
+      'pcie-root-port,id=igb0-port',
+      'igb,id=igb0',
+      'pcie-root-port,id=igb1-port',
+      'igb,id=igb1',
+      'pcie-root-port,id=nvme0-port',
+      'nvme,id=nvme0',
+    ]);
+    const chassis = devices.flatMap((device) => /chassis=(\d+)/.exec(device)?.[1] ?? []);
+    expect(new Set(chassis).size).toBe(3);
+    expect(devices[1]).toContain('bus=igb0-port');
+  });
+
+  test('appends properties, which win in QEMU because they come last', () => {
+    expect(deviceArguments(['edu,dma_mask=0xffffffff,id=mine'])).toEqual([
+      '-device',
+      'edu,id=edu0,dma_mask=0xffffffff,id=mine',
+    ]);
+  });
+
+  test('makes one slot with two functions', () => {
+    const functions = valuesOf(deviceArguments(['e1000e-pair']), '-device').slice(1);
+    expect(functions[0]).toMatch(/bus=e1000e-pair0-port,addr=0\.0,multifunction=on/);
+    expect(functions[1]).toMatch(/bus=e1000e-pair0-port,addr=0\.1/);
+  });
+
+  test('puts a conventional device behind a bridge', () => {
+    const [port, bridge, device] = valuesOf(deviceArguments(['e1000-bridge']), '-device');
+    expect(port).toMatch(/^pcie-root-port/);
+    expect(bridge).toMatch(/^pcie-pci-bridge,id=e1000-bridge0-bus,bus=e1000-bridge0-port/);
+    expect(device).toMatch(/^e1000,.*bus=e1000-bridge0-bus/);
+  });
+
+  test('passes anything else to QEMU unchanged', () => {
+    expect(deviceArguments(['virtio-rng-pci,aer=on'])).toEqual([
+      '-device',
+      'virtio-rng-pci,aer=on',
+    ]);
+    // A name from Object.prototype is no preset.
+    expect(deviceArguments(['constructor'])).toEqual(['-device', 'constructor']);
+  });
+
+  test.each(['', ',id=x', '  '])('refuses %j', (spec) => {
+    expect(() => deviceArguments([spec])).toThrow(
+      expect.objectContaining({
+        code: 'LAB_ARGUMENT',
+        hint: expect.stringContaining('e1000e-pair'),
+      }),
+    );
+  });
+
+  test('knows an igb by its properties or without', () => {
+    expect(hasIgb(['edu', 'igb,mac=02:00:00:00:00:01'])).toBe(true);
+    expect(hasIgb(['edu', 'igbvf-like'])).toBe(false);
+  });
+});
+
+describe('qemuArguments', () => {
+  test('never offers more than a read-only view of the host without an out directory', () => {
+    const shares = valuesOf(qemuArguments(machine), '-fsdev');
+    expect(shares).toHaveLength(1);
+    expect(shares[0]).toContain('path=/,readonly=on');
+  });
+
+  test('shares the out directory for writing, with commas in its name', () => {
+    const shares = valuesOf(qemuArguments({ ...machine, out: '/a,b' }), '-fsdev');
+    expect(shares[1]).toContain('path=/a,,b,');
+    expect(shares[1]).not.toContain('readonly');
+  });
+
+  test('has no network, no reboot and no configuration of the user', () => {
+    const args = qemuArguments(machine);
+    expect(args).toEqual(expect.arrayContaining(['-nodefaults', '-no-reboot', '-no-user-config']));
+    expect(args).not.toContain('-netdev');
+  });
+
+  test('plugs the IOMMU in before every device that it is to translate', () => {
+    const devices = valuesOf(qemuArguments(machine), '-device');
+    expect(devices[0]).toMatch(/^intel-iommu,.*intremap=on/);
+  });
+
+  test('splits the interrupt controller under KVM only', () => {
+    expect(valuesOf(qemuArguments({ ...machine, accelerator: 'kvm' }), '-machine')).toEqual([
+      'q35,kernel-irqchip=split',
+    ]);
+    expect(valuesOf(qemuArguments(machine), '-machine')).toEqual(['q35']);
+  });
+
+  test("puts the user's arguments after the lab's own", () => {
+    const args = qemuArguments({ ...machine, qemuArgs: ['-device', 'VGA'] });
+    expect(valuesOf(args, '-device').at(-1)).toBe('VGA');
+  });
+
+  test('lets kernel parameters of the user win', () => {
+    expect(kernelParameters('panic=5')).toMatch(/\bpanic=-1\b.* panic=5$/);
+    expect(kernelParameters()).toMatch(/vfio_pci\.enable_sriov=1 vfio_pci\.disable_idle_d3=1/);
+  });
+});
+
+describe('chooseAccelerator', () => {
+  const cpuinfo = (flags: string) =>
+    `processor\t: 0\nflags\t\t: fpu ${flags} sse2\nbugs\t\t: vmxish\n`;
+
+  test.each([
+    ['vmx', true, 'kvm'],
+    ['svm', true, 'kvm'],
+    ['vmx', false, 'tcg'],
+    // A guest with a /dev/kvm that its own CPU cannot back.
+    ['hypervisor', true, 'tcg'],
+    ['svm_lock', true, 'tcg'],
+  ])('%s, /dev/kvm usable: %s -> %s', (flags, kvmUsable, expected) => {
+    expect(chooseAccelerator({ cpuinfo: cpuinfo(flags), kvmUsable })).toBe(expected);
+  });
+});
