@@ -31,7 +31,7 @@ void Environment::onEnd(napi_async_cleanup_hook_handle hook, void* self) {
   while (!environment->attachments_.empty())
     environment->releaseAttachment(environment->attachments_.begin()->first);
   environment->watches_.closeAll([environment, hook] {
-    environment->files_->end();
+    environment->files_->closeAll();
     napi_remove_async_cleanup_hook(hook);
   });
 }

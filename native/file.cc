@@ -19,16 +19,13 @@ std::shared_ptr<File> File::use(const std::weak_ptr<File>& reference) {
 }
 
 int FileTable::adopt(int fd, FileKind kind) {
-  auto file = std::make_shared<File>(fd, kind);
   const std::lock_guard lock(mutex_);
-  if (ended_)
-    return -ECANCELED;
   std::shared_ptr<File>& entry = files_[fd];
   if (entry) {
     entry->markClosed();
     entry->disown();
   }
-  entry = std::move(file);
+  entry = std::make_shared<File>(fd, kind);
   return fd;
 }
 
@@ -51,10 +48,9 @@ std::shared_ptr<File> FileTable::take(int fd) {
 
 int FileTable::close(int fd) { return take(fd) ? 0 : -EBADF; }
 
-void FileTable::end() {
+void FileTable::closeAll() {
   std::unordered_map<int, std::shared_ptr<File>> files;
   const std::lock_guard lock(mutex_);
-  ended_ = true;
   files.swap(files_);
   for (const auto& [fd, file] : files)
     file->markClosed();

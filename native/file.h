@@ -39,10 +39,11 @@ private:
   bool owned_ = true;
 };
 
-/// The descriptors of one environment. Thread-safe: system calls on the thread pool adopt here.
+/// The descriptors of one environment. Thread-safe: ioctls on the thread pool adopt here, and hold
+/// the table meanwhile. What is adopted after the environment has ended is closed with the table.
 class FileTable {
 public:
-  /// Takes ownership of `fd`: returns it, or closes it and returns -ECANCELED after end().
+  /// Takes ownership of `fd`, and returns it.
   int adopt(int fd, FileKind kind = FileKind::plain);
   /// The file, or nothing if this environment does not own such a descriptor.
   std::shared_ptr<File> find(int fd);
@@ -50,13 +51,11 @@ public:
   std::shared_ptr<File> take(int fd);
   /// 0, or -EBADF if this environment does not own it.
   int close(int fd);
-  /// The environment is gone: close everything, now and in future.
-  void end();
+  void closeAll();
 
 private:
   std::mutex mutex_;
   std::unordered_map<int, std::shared_ptr<File>> files_;
-  bool ended_ = false;
 };
 
 } // namespace vfio

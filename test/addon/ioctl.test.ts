@@ -3,7 +3,16 @@ import { closeSync, constants, mkdtempSync, open, openSync, rmSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { native } from '../../src/native';
-import { errno, memoryFile, message, openFiles, startWorker, statusFlags, until } from './support';
+import {
+  errno,
+  given,
+  memoryFile,
+  message,
+  openFiles,
+  startWorker,
+  statusFlags,
+  until,
+} from './support';
 
 // Requests of asm-generic/ioctls.h and linux/nsfs.h that the host's kernel serves.
 const TCGETS = 0x5401;
@@ -22,8 +31,11 @@ function struct(length: number, argsz = length): Uint8Array {
 
 const u32 = (bytes: Uint8Array) => Buffer.from(bytes).readUInt32LE();
 
-/** Keeps every thread of the pool busy until the returned function is called. */
-async function blockThreadPool(): Promise<() => Promise<void>> {
+let unblock = async () => {};
+afterEach(() => unblock());
+
+/** Keeps every thread of the pool busy until `unblock`, at the latest until the test's end. */
+function blockThreadPool(): void {
   const directory = mkdtempSync(join(tmpdir(), 'vfio-ioctl-'));
   const fifo = join(directory, 'fifo');
   execFileSync('mkfifo', [fifo]);
@@ -40,7 +52,8 @@ async function blockThreadPool(): Promise<() => Promise<void>> {
         });
       }),
   );
-  return async () => {
+  unblock = async () => {
+    unblock = async () => {};
     const writer = openSync(fifo, constants.O_RDWR);
     await Promise.all(opened);
     closeSync(writer);
@@ -153,13 +166,31 @@ test('ioctlStructAsync survives that its array is detached meanwhile', async () 
   native.close(fd);
 });
 
+test('ioctlStructAsync survives that its array shrinks meanwhile', async () => {
+  const fd = memoryFile(5000);
+  const Resizable = ArrayBuffer as unknown as {
+    new (length: number, options: object): ArrayBuffer & { resize(length: number): void };
+  };
+  const memory = new Resizable(4, { maxByteLength: 8 });
+  const bytes = new Uint8Array(memory);
+  bytes.set(struct(4));
+  const result = native.ioctlStructAsync(fd, FIONREAD, bytes);
+  memory.resize(1);
+  expect(await result).toBe(0);
+  memory.resize(4);
+  expect([...bytes]).toEqual([4, 0, 0, 0]);
+  native.close(fd);
+});
+
 test('close during an asynchronous ioctl takes effect when that returns', async () => {
-  const unblock = await blockThreadPool();
+  blockThreadPool();
   const fd = memoryFile(5000);
   const bytes = struct(4);
   const result = native.ioctlStructAsync(fd, FIONREAD, bytes);
+  const at = given(native.fdRegisters(fd, 0, 8));
   expect(native.close(fd)).toBe(0);
   expect(native.ioctlStruct(fd, FIONREAD, struct(4))).toBe(-errno.EBADF);
+  expect(at.read32(0)).toBe(-errno.EBADF);
   expect(openFiles().has(fd)).toBe(true);
   await unblock();
   expect(await result).toBe(0);
@@ -177,7 +208,7 @@ test('ioctlStringFdAsync gives a descriptor that the environment owns', async ()
 
 test('a worker that ends during ioctlStringFdAsync leaves no descriptor behind', async () => {
   const userNamespaces = () => [...openFiles().values()].filter((name) => /^user:/.test(name));
-  const unblock = await blockThreadPool();
+  blockThreadPool();
   const worker = startWorker('ioctl-worker.cjs', { request: NS_GET_USERNS });
   await message(worker);
   const ended = worker.terminate();

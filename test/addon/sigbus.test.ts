@@ -84,6 +84,16 @@ test('after a fault all accessors of the range answer -EIO, until it is restored
   expect(native.rangeFaults(range)).toBe(1);
 });
 
+test('after a fault no access is made, not even to a page that still answers', () => {
+  const at = registers(range, 0, 2 * PAGE);
+  ftruncateSync(fd, PAGE);
+  expect(at.read32(PAGE)).toBe(-errno.EIO);
+  expect(at.write32(0, 5)).toBe(-errno.EIO);
+  const word = new Uint8Array(4);
+  native.pread(fd, word, 0);
+  expect([...word]).toEqual([0, 0, 0, 0]);
+});
+
 test('a fault ends a batch', () => {
   const at = registers(range, 0, 2 * PAGE);
   ftruncateSync(fd, PAGE);
