@@ -67,28 +67,34 @@ static void complete(napi_env env, napi_status, void* data) {
   napi_delete_async_work(env, work->work);
 }
 
-/// Queues `work`, or answers `error` if that is not 0.
+/// Hands `work` to the thread pool. False if Node refuses.
+static bool queue(napi_env env, Work& work) {
+  napi_value name;
+  if (napi_create_string_utf8(env, "vfio.ioctl", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+      napi_create_async_work(env, nullptr, name, execute, complete, &work, &work.work) != napi_ok)
+    return false;
+  if (napi_queue_async_work(env, work.work) == napi_ok)
+    return true;
+  napi_delete_async_work(env, work.work);
+  return false;
+}
+
+/// A promise of the result of `work`, or of `error` if that is not 0.
 static Napi::Value start(napi_env env, std::unique_ptr<Work> work, int error) {
   napi_value promise = nullptr;
-  napi_deferred deferred;
-  if (napi_create_promise(env, &deferred, &promise) != napi_ok)
+  if (napi_create_promise(env, &work->deferred, &promise) != napi_ok)
     return Napi::Value();
   if (error == 0 && !work->file)
     error = -EBADF;
-  napi_value name;
-  if (error == 0 &&
-      (napi_create_string_utf8(env, "vfio.ioctl", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-       napi_create_async_work(env, nullptr, name, execute, complete, work.get(), &work->work) !=
-           napi_ok))
+  if (error == 0 && !queue(env, *work))
     error = -ENOMEM;
-  if (error < 0) {
+  if (error == 0) {
+    work.release(); // complete() frees it
+  } else {
     if (work->bytes != nullptr)
       napi_delete_reference(env, work->bytes);
-    settle(env, deferred, error);
-    return Napi::Value(env, promise);
+    settle(env, work->deferred, error);
   }
-  work->deferred = deferred;
-  napi_queue_async_work(env, work.release()->work);
   return Napi::Value(env, promise);
 }
 

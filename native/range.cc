@@ -72,8 +72,9 @@ int Range::place(const Mapping& mapping) {
   uint8_t* target = base_ + mapping.offset;
   if (mapAt(target, mapping, fd, MAP_FIXED) == MAP_FAILED) {
     const int error = -errno;
-    mmap(target, mapping.length, PROT_NONE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-         -1, 0);
+    // Close the hole; with zero pages, because there may be views if this was a restore.
+    mmap(target, mapping.length, PROT_READ | PROT_WRITE,
+         MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return error;
   }
   // A forked child must neither hold the device nor copy pages that a device writes to.

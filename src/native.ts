@@ -129,7 +129,8 @@ export interface NativeAddon {
   /** Length in bytes or -EBADF. */
   rangeLength(range: number): number;
   /** A view of the range's memory, detached at rangeRelease; or -errno: -EFAULT if a page of it has
-   *  no memory, -EACCES if one is not readable and writable, -E2BIG from 4 GiB (a limit of Node). */
+   *  no memory, -EACCES if one is not readable and writable, -E2BIG from 4 GiB (a limit of Node).
+   *  Never pass it to markAsUntransferable: from Node 24 on, Node then aborts when it is detached. */
   rangeBuffer(range: number, offset: number, length: number): ArrayBuffer | number;
   /** Accessors by volatile loads and stores; or -errno: -EFAULT if a page of it has no memory. */
   rangeRegisters(range: number, offset: number, length: number): RegisterAccessors | number;
