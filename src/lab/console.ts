@@ -1,5 +1,5 @@
 /** How many lines of the guest's console a failure quotes. */
-const KEPT_LINES = 40;
+const KEPT_LINES = 80;
 
 /** Longest line kept; firmware and broken guests may print without ever ending a line. */
 const MAX_LINE = 1024;

@@ -29,8 +29,8 @@ describe('ConsoleLog', () => {
     for (let line = 0; line < 100; line++) log.push(`line ${line}\r\n`);
     log.push('\x1b[2J\x1b[?7lSea');
     log.push('BIOS');
-    expect(log.lines).toHaveLength(41);
-    expect(log.lines[0]).toBe('line 60');
+    expect(log.lines).toHaveLength(81);
+    expect(log.lines[0]).toBe('line 20');
     expect(log.lines.at(-1)).toBe('SeaBIOS');
     expect(log.verdict).toEqual({ kind: 'unknown' });
   });
