@@ -5,7 +5,7 @@ import { type Binding, bindDriver } from 'vfio';
 import { findDevice } from './lab-devices';
 
 const PROGRAM = join(__dirname, '../../dist/examples/edu/edu.js');
-jest.setTimeout(60_000);
+jest.setTimeout(180_000);
 
 const EDU = findDevice('edu').bdf;
 let binding: Binding | undefined;

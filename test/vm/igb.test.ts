@@ -163,3 +163,6 @@ test('afterwards the PF is as it was', () => {
   expect(readPciDevice(PF).driver).not.toBe('vfio-pci');
   expect(new Sriov(PF).numVfs).toBe(0);
 });
+
+// Loaded, they would take the devices of the tests that follow.
+afterAll(() => execFileSync('modprobe', ['-r', 'igbvf', 'igb']));
