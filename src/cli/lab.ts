@@ -1,6 +1,13 @@
 import { constants } from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
-import { DEFAULT_DEVICES, guestEnvironment, type Lab, presetNames, startLab } from '../lab';
+import {
+  DEFAULT_DEVICES,
+  guestEnvironment,
+  type Lab,
+  LabError,
+  presetNames,
+  startLab,
+} from '../lab';
 import { prepareLab } from '../lab/setup';
 import { printError } from './errors';
 
@@ -91,6 +98,7 @@ async function run(command: readonly string[], flags: LabFlags): Promise<number>
     return (await lab.exit).status;
   } catch (error) {
     if (signals.last !== undefined) return 128 + constants.signals[signals.last];
+    if (isBrokenPipe(error)) return 128 + constants.signals.SIGPIPE;
     printError(error);
     return LAB_FAILED;
   } finally {
@@ -138,6 +146,12 @@ function forwardSignals(current: () => Lab | undefined): {
   };
   for (const name of names) process.on(name, onSignal);
   return state;
+}
+
+/** `vfio lab -- ... | head` ends as quietly as any other command does there. */
+function isBrokenPipe(error: unknown): boolean {
+  const cause = error instanceof LabError && error.code === 'LAB_OUTPUT' ? error.cause : undefined;
+  return cause instanceof Error && 'code' in cause && cause.code === 'EPIPE';
 }
 
 function progress(line: string): void {

@@ -153,7 +153,8 @@ export class Lab implements AsyncDisposable {
     try {
       await pipeline(until, target, { end: false });
     } catch (cause) {
-      this.#end(new LabError('LAB_OUTPUT', `cannot deliver the output: ${cause}`, { cause }));
+      const why = cause instanceof Error ? cause.message : String(cause);
+      this.#end(new LabError('LAB_OUTPUT', `cannot deliver the output: ${why}`, { cause }));
     }
     if (!until.complete) await new Promise<never>(() => {});
   }
