@@ -15,12 +15,17 @@ export type VfioErrorCode =
   | 'ERR_VFIO_NOT_BOUND'
   | 'ERR_VFIO_BIND_FAILED'
   | 'ERR_VFIO_GROUP_NOT_VIABLE'
-  | 'ERR_VFIO_GROUP_IN_OTHER_CONTAINER'
+  | 'ERR_VFIO_OTHER_ADDRESS_SPACE'
+  | 'ERR_VFIO_UNSUPPORTED'
   | 'ERR_VFIO_NO_REGION'
   | 'ERR_VFIO_NO_INTERRUPT'
   | 'ERR_VFIO_NO_SRIOV'
   | 'ERR_VFIO_NO_RESET'
   | 'ERR_VFIO_IOVA_SPACE'
+  | 'ERR_VFIO_IOVA_TAKEN'
+  | 'ERR_VFIO_IOVA_OUTSIDE'
+  | 'ERR_VFIO_NOT_TAKEN'
+  | 'ERR_VFIO_FOREIGN_BUFFER'
   | 'ERR_VFIO_MALFORMED';
 
 export interface VfioErrorDetails {
@@ -61,6 +66,8 @@ export class VfioError extends Error implements VfioErrorDetails {
 }
 
 const errnoNames = new Map(Object.entries(constants.errno).map(([name, n]) => [n, name]));
+// What a bind to a descriptor that is no iommufd gives; Node has no name for it.
+errnoNames.set(77, 'EBADFD');
 
 /** `13` -> `EACCES`. */
 export function errnoName(errno: number): string {

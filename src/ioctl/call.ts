@@ -27,6 +27,19 @@ export function callStruct(
   return result < 0 ? checked(result, ioctl, details) : result;
 }
 
+/** Pinning or letting go of this much takes less than the way to the thread pool and back. */
+const BRIEF = 1n << 21n;
+
+/** A request whose time grows with the `bytes` of memory that it is about: on the thread pool if they are many. */
+export async function callStructSized(
+  fd: number,
+  ioctl: RequestName,
+  arg: { readonly bytes: Uint8Array },
+  bytes: bigint,
+): Promise<number> {
+  return bytes > BRIEF ? callStructAsync(fd, ioctl, arg) : callStruct(fd, ioctl, arg);
+}
+
 export async function callValueAsync(fd: number, ioctl: RequestName, value = 0): Promise<number> {
   return checked(await native.ioctlValueAsync(fd, requests[ioctl], value), ioctl, none);
 }

@@ -1,6 +1,6 @@
 /** Requests on a container (/dev/vfio/vfio) and its type1 IOMMU. */
-import { callStruct, callStructAsync, callValue } from './call';
-import { callWithCapabilities, trailing } from './capabilities';
+import { callStruct, callStructAsync, callStructSized, callValue } from './call';
+import { type Capability, callWithCapabilities, trailing } from './capabilities';
 import * as c from './constants';
 import * as s from './structs';
 
@@ -31,6 +31,16 @@ export interface IommuInfo {
   readonly iovaRanges: IovaRange[] | undefined;
   /** Mappings that can still be made; undefined before 5.10. */
   readonly dmaAvail: number | undefined;
+  /** Undefined if the kernel cannot track dirty pages (before 5.8). */
+  readonly migration: IommuMigrationInfo | undefined;
+}
+
+/** What VFIO_IOMMU_DIRTY_PAGES can do. */
+export interface IommuMigrationInfo {
+  /** Bit n set: a bit of the dirty bitmap can stand for a page of 2^n bytes. */
+  readonly pageSizes: bigint;
+  /** Bytes of bitmap that one request can ask for. */
+  readonly maxDirtyBitmapSize: bigint;
 }
 
 export function iommuGetInfo(fd: number): IommuInfo {
@@ -42,6 +52,7 @@ export function iommuGetInfo(fd: number): IommuInfo {
   );
   const ranges = capabilities.find((cap) => cap.id === c.VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE);
   const avail = capabilities.find((cap) => cap.id === c.VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL);
+  const migration = capabilities.find((cap) => cap.id === c.VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION);
   const rangeCap = s.vfio_iommu_type1_info_cap_iova_range;
   return {
     pageSizes: info.flags & c.VFIO_IOMMU_INFO_PGSIZES ? info.iova_pgsizes : 4096n,
@@ -51,7 +62,13 @@ export function iommuGetInfo(fd: number): IommuInfo {
         ({ start, end }) => ({ start, end }),
       ),
     dmaAvail: avail && s.vfio_iommu_type1_info_dma_avail.view(avail.bytes).avail,
+    migration: migration && migrationInfo(migration),
   };
+}
+
+function migrationInfo({ bytes }: Capability): IommuMigrationInfo {
+  const cap = s.vfio_iommu_type1_info_cap_migration.view(bytes);
+  return { pageSizes: cap.pgsize_bitmap, maxDirtyBitmapSize: cap.max_dirty_bitmap_size };
 }
 
 /** Pins the pages, so it can take long: on the thread pool. `flags`: VFIO_DMA_MAP_FLAG_*. */
@@ -67,7 +84,20 @@ export async function iommuMapDma(
   arg.vaddr = vaddr;
   arg.iova = iova;
   arg.size = size;
-  await callStructAsync(fd, 'VFIO_IOMMU_MAP_DMA', arg);
+  await callStructSized(fd, 'VFIO_IOMMU_MAP_DMA', arg, size);
+}
+
+/**
+ * Give a mapping whose address iommuUnmapDmaVaddr took away a new one, of the same memory; `iova` and
+ * `size` are those of the mapping. Needs VFIO_UPDATE_VADDR.
+ */
+export async function iommuMapDmaVaddr(
+  fd: number,
+  vaddr: bigint,
+  iova: bigint,
+  size: bigint,
+): Promise<void> {
+  await iommuMapDma(fd, vaddr, iova, size, c.VFIO_DMA_MAP_FLAG_VADDR);
 }
 
 function unmapArgument(iova: bigint, size: bigint) {
@@ -80,7 +110,7 @@ function unmapArgument(iova: bigint, size: bigint) {
 /** Bytes unmapped: 0 where nothing was mapped. */
 export async function iommuUnmapDma(fd: number, iova: bigint, size: bigint): Promise<bigint> {
   const arg = unmapArgument(iova, size);
-  await callStructAsync(fd, 'VFIO_IOMMU_UNMAP_DMA', arg);
+  await callStructSized(fd, 'VFIO_IOMMU_UNMAP_DMA', arg, size);
   return arg.size;
 }
 
@@ -90,4 +120,21 @@ export function iommuUnmapAll(fd: number): bigint {
   arg.flags = c.VFIO_DMA_UNMAP_FLAG_ALL;
   callStruct(fd, 'VFIO_IOMMU_UNMAP_DMA', arg);
   return arg.size;
+}
+
+/**
+ * Take the process addresses away from the mappings in a range, and leave the mappings: devices go on
+ * with DMA while another process takes over. Needs VFIO_UPDATE_VADDR.
+ */
+export async function iommuUnmapDmaVaddr(fd: number, iova: bigint, size: bigint): Promise<void> {
+  const arg = unmapArgument(iova, size);
+  arg.flags = c.VFIO_DMA_UNMAP_FLAG_VADDR;
+  await callStructAsync(fd, 'VFIO_IOMMU_UNMAP_DMA', arg);
+}
+
+/** As iommuUnmapDmaVaddr, for all mappings of the container. */
+export async function iommuUnmapAllVaddr(fd: number): Promise<void> {
+  const arg = unmapArgument(0n, 0n);
+  arg.flags = c.VFIO_DMA_UNMAP_FLAG_ALL | c.VFIO_DMA_UNMAP_FLAG_VADDR;
+  await callStructAsync(fd, 'VFIO_IOMMU_UNMAP_DMA', arg);
 }

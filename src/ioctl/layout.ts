@@ -52,8 +52,11 @@ function layOut(types: FieldTypes): { fields: Record<string, Field>; size: numbe
   return { fields, size: Math.ceil(offset / alignment) * alignment };
 }
 
+/** A symbol, so that no field of a struct can have the name (`vfio_bitmap.data`). */
+const view = Symbol('view');
+
 interface Raw {
-  readonly data: DataView;
+  readonly [view]: DataView;
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
@@ -63,46 +66,46 @@ function property({ type, offset }: Field): PropertyDescriptor & ThisType<Raw> {
     case 'u8':
       return {
         get() {
-          return this.data.getUint8(offset);
+          return this[view].getUint8(offset);
         },
         set(value: number) {
-          this.data.setUint8(offset, value);
+          this[view].setUint8(offset, value);
         },
       };
     case 'u16':
       return {
         get() {
-          return this.data.getUint16(offset, little);
+          return this[view].getUint16(offset, little);
         },
         set(value: number) {
-          this.data.setUint16(offset, value, little);
+          this[view].setUint16(offset, value, little);
         },
       };
     case 'u32':
       return {
         get() {
-          return this.data.getUint32(offset, little);
+          return this[view].getUint32(offset, little);
         },
         set(value: number) {
-          this.data.setUint32(offset, value, little);
+          this[view].setUint32(offset, value, little);
         },
       };
     case 's32':
       return {
         get() {
-          return this.data.getInt32(offset, little);
+          return this[view].getInt32(offset, little);
         },
         set(value: number) {
-          this.data.setInt32(offset, value, little);
+          this[view].setInt32(offset, value, little);
         },
       };
     case 'u64':
       return {
         get() {
-          return this.data.getBigUint64(offset, little);
+          return this[view].getBigUint64(offset, little);
         },
         set(value: bigint) {
-          this.data.setBigUint64(offset, value, little);
+          this[view].setBigUint64(offset, value, little);
         },
       };
     default:
@@ -124,10 +127,10 @@ export function struct<const F extends FieldTypes>(name: string, types: F): Stru
   const sizeField = fields.argsz ?? (fields.size?.offset === 0 ? fields.size : undefined);
 
   class View implements Raw {
-    readonly data: DataView;
+    readonly [view]: DataView;
     constructor(readonly bytes: Uint8Array<ArrayBuffer>) {
       if (bytes.length < size) throw new RangeError(`${name}: ${bytes.length} bytes of ${size}`);
-      this.data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      this[view] = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     }
   }
   for (const [field, layout] of Object.entries(fields)) {

@@ -63,6 +63,55 @@ export const vfio_irq_set = struct('vfio_irq_set', {
 /** Followed by `data[]` of the feature. */
 export const vfio_device_feature = struct('vfio_device_feature', { argsz: 'u32', flags: 'u32' });
 
+export const vfio_device_feature_dma_logging_control = struct(
+  'vfio_device_feature_dma_logging_control',
+  { page_size: 'u64', num_ranges: 'u32', __reserved: 'u32', ranges: 'u64' },
+);
+
+export const vfio_device_feature_dma_logging_range = struct(
+  'vfio_device_feature_dma_logging_range',
+  { iova: 'u64', length: 'u64' },
+);
+
+export const vfio_device_feature_dma_logging_report = struct(
+  'vfio_device_feature_dma_logging_report',
+  { iova: 'u64', length: 'u64', page_size: 'u64', bitmap: 'u64' },
+);
+
+/** Followed by `nr_ranges` of `vfio_region_dma_range`. */
+export const vfio_device_feature_dma_buf = struct('vfio_device_feature_dma_buf', {
+  region_index: 'u32',
+  open_flags: 'u32',
+  flags: 'u32',
+  nr_ranges: 'u32',
+});
+
+export const vfio_region_dma_range = struct('vfio_region_dma_range', {
+  offset: 'u64',
+  length: 'u64',
+});
+
+export const vfio_device_bind_iommufd = struct('vfio_device_bind_iommufd', {
+  argsz: 'u32',
+  flags: 'u32',
+  iommufd: 's32',
+  out_devid: 'u32',
+  token_uuid_ptr: 'u64',
+});
+
+export const vfio_device_attach_iommufd_pt = struct('vfio_device_attach_iommufd_pt', {
+  argsz: 'u32',
+  flags: 'u32',
+  pt_id: 'u32',
+  pasid: 'u32',
+});
+
+export const vfio_device_detach_iommufd_pt = struct('vfio_device_detach_iommufd_pt', {
+  argsz: 'u32',
+  flags: 'u32',
+  pasid: 'u32',
+});
+
 export const vfio_iommu_type1_info = struct('vfio_iommu_type1_info', {
   argsz: 'u32',
   flags: 'u32',
@@ -79,6 +128,13 @@ export const vfio_iommu_type1_info_cap_iova_range = struct('vfio_iommu_type1_inf
 
 export const vfio_iova_range = struct('vfio_iova_range', { start: 'u64', end: 'u64' });
 
+export const vfio_iommu_type1_info_cap_migration = struct('vfio_iommu_type1_info_cap_migration', {
+  header: { bytes: 8 },
+  flags: 'u32',
+  pgsize_bitmap: 'u64',
+  max_dirty_bitmap_size: 'u64',
+});
+
 export const vfio_iommu_type1_info_dma_avail = struct('vfio_iommu_type1_info_dma_avail', {
   header: { bytes: 8 },
   avail: 'u32',
@@ -92,9 +148,25 @@ export const vfio_iommu_type1_dma_map = struct('vfio_iommu_type1_dma_map', {
   size: 'u64',
 });
 
+/** With VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP followed by a `vfio_bitmap`. */
 export const vfio_iommu_type1_dma_unmap = struct('vfio_iommu_type1_dma_unmap', {
   argsz: 'u32',
   flags: 'u32',
   iova: 'u64',
   size: 'u64',
+});
+
+export const vfio_bitmap = struct('vfio_bitmap', { pgsize: 'u64', size: 'u64', data: 'u64' });
+
+/** With VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP followed by a `vfio_iommu_type1_dirty_bitmap_get`. */
+export const vfio_iommu_type1_dirty_bitmap = struct('vfio_iommu_type1_dirty_bitmap', {
+  argsz: 'u32',
+  flags: 'u32',
+});
+
+/** `bitmap` is a `vfio_bitmap`. */
+export const vfio_iommu_type1_dirty_bitmap_get = struct('vfio_iommu_type1_dirty_bitmap_get', {
+  iova: 'u64',
+  size: 'u64',
+  bitmap: { bytes: vfio_bitmap.size },
 });

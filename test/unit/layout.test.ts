@@ -22,6 +22,14 @@ test('a view reads and writes little-endian at its offsets, and shares its bytes
   expect(s.view(view.bytes).iova).toBe(0x1122_3344_5566_7788n);
 });
 
+test('a field may be called data, as in vfio_bitmap', () => {
+  const s = struct('s', { pgsize: 'u64', data: 'u64' });
+  const view = s.create();
+  view.data = 5n;
+  expect(view.bytes[8]).toBe(5);
+  expect(s.view(view.bytes).data).toBe(5n);
+});
+
 test('extra bytes count in argsz; too few bytes for a view are an error', () => {
   const s = struct('s', { argsz: 'u32', flags: 'u32' });
   expect(s.create(8).argsz).toBe(16);
