@@ -1,0 +1,228 @@
+/** Fixed-size DMA buffers for a hot path: all made beforehand, taken and given back without an allocation. */
+import { closedError, VfioError } from '../errors';
+import type { IovaConstraints } from './iova-allocator';
+
+/** The page that a device's page lists count in (NVMe PRP, ...): a small buffer is never on two. */
+const PAGE = 4096;
+/** The views need 8; devices and caches are better off with a cache line to themselves. */
+const MIN_ALIGNMENT = 8;
+const CACHE_LINE = 64;
+/** The most that one mapping holds, unless a single buffer is larger. */
+const SLAB = 64 << 20;
+
+/** What a pool needs of a DmaBuffer. */
+export interface PoolMemory {
+  readonly u8: Uint8Array<ArrayBuffer>;
+  readonly iova: bigint;
+  close(): Promise<void>;
+}
+
+/** What a pool needs of an AddressSpace. */
+export interface PoolSpace<Options extends IovaConstraints = IovaConstraints> {
+  alloc(size: number, options?: Options): Promise<PoolMemory>;
+}
+
+export interface PoolOptions extends IovaConstraints {
+  /** Bytes of a buffer. */
+  readonly size: number;
+  /** How many buffers. */
+  readonly count: number;
+  /** Of every buffer, in bytes: a power of two, at least 8. Default 64, a cache line. */
+  readonly alignment?: number;
+}
+
+/** One buffer of a pool. Its views are of length 0 once the pool is closed. */
+export interface PoolBuffer {
+  /** Its number in the pool: `pool.buffers[index]`. */
+  readonly index: number;
+  readonly iova: bigint;
+  /** The halves of `iova`, for descriptors. */
+  readonly iovaLo: number;
+  readonly iovaHi: number;
+  readonly u8: Uint8Array<ArrayBuffer>;
+  /** As many whole words as fit. */
+  readonly u32: Uint32Array<ArrayBuffer>;
+  readonly u64: BigUint64Array<ArrayBuffer>;
+}
+
+/**
+ * A pool in the address space: `alloc` is asked for as few mappings as hold `count` buffers, with
+ * what other options of its own are given. If one fails, those made before are closed.
+ * @throws ERR_VFIO_INVALID_ARGUMENT, and what `alloc` throws
+ */
+export async function createPool<Options extends IovaConstraints>(
+  space: PoolSpace<Options>,
+  { size, count, alignment = CACHE_LINE, ...rest }: PoolOptions & Options,
+): Promise<DmaPool> {
+  const layout = layOut(size, count, alignment);
+  const options = { ...rest, alignment: Math.max(alignment, PAGE) } as unknown as Options;
+  const slabs: PoolMemory[] = [];
+  try {
+    for (let left = count; left > 0; left -= layout.perSlab) {
+      slabs.push(await space.alloc(layout.bytes(Math.min(left, layout.perSlab)), options));
+    }
+    return new DmaPool(slabs, layout, size, count);
+  } catch (error) {
+    await Promise.all(slabs.map((slab) => slab.close()));
+    throw error;
+  }
+}
+
+export class DmaPool implements AsyncDisposable {
+  /** Bytes of a buffer. */
+  readonly size: number;
+  /** Buffers in all. */
+  readonly count: number;
+  readonly buffers: readonly PoolBuffer[];
+  /** The halves of the buffers' IOVAs, by index: all that a hot path with indices needs. */
+  readonly iovaLo: Uint32Array;
+  readonly iovaHi: Uint32Array;
+  readonly #slabs: readonly PoolMemory[];
+  /** Indices of the buffers that are here; the last in is the first out, as it is warm in the cache. */
+  readonly #free: Int32Array;
+  #available: number;
+  /** 1: out. */
+  readonly #out: Uint8Array;
+  #closing: Promise<void> | undefined;
+
+  /** Made by `createPool`. */
+  constructor(slabs: readonly PoolMemory[], layout: PoolLayout, size: number, count: number) {
+    this.size = size;
+    this.count = count;
+    this.#slabs = slabs;
+    this.iovaLo = new Uint32Array(count);
+    this.iovaHi = new Uint32Array(count);
+    this.buffers = Array.from({ length: count }, (_, index) => {
+      const slab = slabs[Math.floor(index / layout.perSlab)]!;
+      const buffer = makeBuffer(slab, index, layout.offset(index % layout.perSlab), size);
+      this.iovaLo[index] = buffer.iovaLo;
+      this.iovaHi[index] = buffer.iovaHi;
+      return buffer;
+    });
+    this.#free = Int32Array.from({ length: count }, (_, i) => count - 1 - i);
+    this.#available = count;
+    this.#out = new Uint8Array(count);
+  }
+
+  /** Buffers that can be taken now. */
+  get available(): number {
+    return this.#available;
+  }
+
+  get closed(): boolean {
+    return this.#closing !== undefined;
+  }
+
+  /** A buffer with whatever was last in it; undefined if all are out. @throws ERR_VFIO_CLOSED */
+  take(): PoolBuffer | undefined {
+    const index = this.takeIndex();
+    return index < 0 ? undefined : this.buffers[index];
+  }
+
+  /** The index of a buffer, -1 if all are out. @throws ERR_VFIO_CLOSED */
+  takeIndex(): number {
+    const left = this.#available - 1;
+    const index = left < 0 ? -1 : this.#free[left]!;
+    this.#assertOpen(Math.max(index, 0));
+    if (index < 0) return -1;
+    this.#available = left;
+    this.#out[index] = 1;
+    return index;
+  }
+
+  /**
+   * Give back what `take` gave.
+   * @throws ERR_VFIO_FOREIGN_BUFFER, ERR_VFIO_NOT_TAKEN (given back before), ERR_VFIO_CLOSED
+   */
+  give(buffer: PoolBuffer): void {
+    if (this.buffers[buffer.index] !== buffer) {
+      throw new VfioError('ERR_VFIO_FOREIGN_BUFFER', 'the buffer is not of this pool', {
+        hint: 'give a buffer back to the pool it was taken from',
+      });
+    }
+    this.giveIndex(buffer.index);
+  }
+
+  /** @throws ERR_VFIO_OUT_OF_RANGE (no such index), ERR_VFIO_NOT_TAKEN (given back before), ERR_VFIO_CLOSED */
+  giveIndex(index: number): void {
+    if (this.#out[index] !== 1) throw this.#notOut(index);
+    this.#assertOpen(index);
+    this.#out[index] = 0;
+    this.#free[this.#available++] = index;
+  }
+
+  /** Close the mappings, also under buffers that are out: their views are detached. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= Promise.all(this.#slabs.map((slab) => slab.close())).then(() => {});
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** The memory may also have been closed from below, with its address space. */
+  #assertOpen(index: number): void {
+    if (this.#closing || this.buffers[index]!.u8.length === 0) throw closedError('DMA pool');
+  }
+
+  #notOut(index: number): VfioError {
+    if (this.#out[index] === undefined) {
+      return new VfioError(
+        'ERR_VFIO_OUT_OF_RANGE',
+        `no buffer ${index} in a pool of ${this.count}`,
+      );
+    }
+    return new VfioError('ERR_VFIO_NOT_TAKEN', `buffer ${index} is in the pool already`, {
+      hint: 'it was given back before; who takes it next would share it with another',
+    });
+  }
+}
+
+interface PoolLayout {
+  /** Buffers in a full slab. */
+  readonly perSlab: number;
+  /** Where the nth buffer of a slab begins. */
+  offset(n: number): number;
+  /** Bytes of a slab of n buffers. */
+  bytes(n: number): number;
+}
+
+function layOut(size: number, count: number, alignment: number): PoolLayout {
+  for (const [name, value] of Object.entries({ size, count })) {
+    if (!Number.isSafeInteger(value) || value <= 0) {
+      throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `${name} of a pool: ${value}`, {
+        hint: 'a positive integer',
+      });
+    }
+  }
+  if (!Number.isSafeInteger(Math.log2(alignment)) || alignment < MIN_ALIGNMENT) {
+    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `alignment of a pool: ${alignment}`, {
+      hint: `a power of two, at least ${MIN_ALIGNMENT}`,
+    });
+  }
+  const stride = Math.ceil(size / alignment) * alignment;
+  // As many small buffers as a page holds, the rest of it empty; large ones one after the other.
+  const perBlock = Math.max(1, Math.floor(PAGE / stride));
+  const block = Math.max(PAGE, stride);
+  const offset = (n: number) => Math.floor(n / perBlock) * block + (n % perBlock) * stride;
+  return {
+    perSlab: perBlock * Math.max(1, Math.floor(SLAB / block)),
+    offset,
+    bytes: (n) => offset(n - 1) + stride,
+  };
+}
+
+function makeBuffer(slab: PoolMemory, index: number, offset: number, size: number): PoolBuffer {
+  const { buffer: memory, byteOffset } = slab.u8;
+  const iova = slab.iova + BigInt(offset);
+  return {
+    index,
+    iova,
+    iovaLo: Number(iova & 0xffff_ffffn),
+    iovaHi: Number(iova >> 32n),
+    u8: new Uint8Array(memory, byteOffset + offset, size),
+    u32: new Uint32Array(memory, byteOffset + offset, Math.floor(size / 4)),
+    u64: new BigUint64Array(memory, byteOffset + offset, Math.floor(size / 8)),
+  };
+}
