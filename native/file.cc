@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 namespace vfio {
@@ -84,6 +85,22 @@ static int64_t close(Environment& environment, const Arguments& arguments) {
   return environment.files()->close(*fd);
 }
 
+static int64_t memfdCreate(Environment& environment, const Arguments& arguments) {
+  const auto length = arguments.uint53(0);
+  const auto flags = arguments.uint32(1);
+  if (!length || !flags)
+    return -EINVAL;
+  const int fd = ::memfd_create("vfio", *flags | MFD_CLOEXEC);
+  if (fd < 0)
+    return -errno;
+  if (::ftruncate(fd, static_cast<off_t>(*length)) < 0) {
+    const int error = -errno;
+    ::close(fd);
+    return error;
+  }
+  return environment.files()->adopt(fd);
+}
+
 template <auto systemCall>
 static int64_t transfer(Environment& environment, const Arguments& arguments) {
   const auto fd = arguments.int32(0);
@@ -102,6 +119,7 @@ void defineFiles(Napi::Object exports) {
   define<open>(exports, "open");
   define<adoptFd>(exports, "adoptFd");
   define<close>(exports, "close");
+  define<memfdCreate>(exports, "memfdCreate");
   define<transfer<::pread>>(exports, "pread");
   define<transfer<::pwrite>>(exports, "pwrite");
 }

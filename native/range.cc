@@ -138,6 +138,11 @@ int Range::restore() {
   return 0;
 }
 
+int Range::lock() {
+  const std::lock_guard lock(mutex_);
+  return mlock(base_, length_) < 0 ? -errno : 0;
+}
+
 int Range::overlay() {
   const std::lock_guard lock(mutex_);
   // SAFETY: MAP_FIXED over exactly this range's own reservation. Views that escaped (to another

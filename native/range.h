@@ -47,6 +47,8 @@ public:
   int protection(uint64_t offset, uint64_t length);
   /// Map all device memory anew. 0 or -errno.
   int restore();
+  /// Keep all memory present and where it is (mlock). 0 or -errno.
+  int lock();
   /// Replace all memory by zero pages: lets go of what was mapped, and stays harmless to touch.
   int overlay();
 

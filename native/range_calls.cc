@@ -117,6 +117,23 @@ static Napi::Value rangeBuffer(Environment& environment, const Arguments& argume
   return buffer == nullptr ? Napi::Value(error(-ENOMEM)) : Napi::Value(env, buffer);
 }
 
+/// Only of shared memory, which JavaScript can neither detach nor move: the address is good as long
+/// as the array is alive.
+static Napi::Value memoryAddress(Environment&, const Arguments& arguments) {
+  const napi_env env = arguments.env();
+  napi_typedarray_type type;
+  size_t length = 0;
+  void* data = nullptr;
+  napi_value buffer;
+  bool exclusive = true;
+  if (napi_get_typedarray_info(env, arguments[0], &type, &length, &data, &buffer, nullptr) !=
+          napi_ok ||
+      type != napi_uint8_array || napi_is_arraybuffer(env, buffer, &exclusive) != napi_ok ||
+      exclusive)
+    return Napi::Number::New(env, -EINVAL);
+  return Napi::BigInt::New(env, reinterpret_cast<uint64_t>(data));
+}
+
 void defineRanges(Napi::Object exports) {
   define<rangeReserve>(exports, "rangeReserve");
   define<rangeMap>(exports, "rangeMap");
@@ -126,7 +143,9 @@ void defineRanges(Napi::Object exports) {
   define<onRange<&Range::length>>(exports, "rangeLength");
   define<rangeBuffer>(exports, "rangeBuffer");
   define<onRange<&Range::faults>>(exports, "rangeFaults");
+  define<onRange<&Range::lock>>(exports, "rangeLock");
   define<onRange<&Range::restore>>(exports, "rangeRestore");
+  define<memoryAddress>(exports, "memoryAddress");
 }
 
 } // namespace vfio

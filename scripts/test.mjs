@@ -5,6 +5,9 @@ import { cli, ready, root, run, tool } from './ready.mjs';
 const jest = ['jest/bin/jest.js', '--selectProjects'];
 const devices = ['igb', 'edu', 'nvme', 'e1000e-pair'].flatMap((device) => ['--device', device]);
 
+// Below 4 GiB in one piece, so that there is room for a page of 1 GiB.
+const memory = ['--memory', '2800M', '--append', 'hugepagesz=1G hugepages=1'];
+
 const suites = [
   ['format and lint', () => tool('@biomejs/biome/bin/biome', ['check', '.'])],
   ['format of native/', () => run(process.execPath, ['scripts/clang-format.mjs'])],
@@ -22,7 +25,8 @@ const suites = [
     'in the VM, stock kernel',
     () =>
       cli([
-        ...['lab', '--timeout', '1800', ...devices, '--', 'node', 'node_modules/jest/bin/jest.js'],
+        ...['lab', '--timeout', '1800', ...devices, ...memory],
+        ...['--', 'node', 'node_modules/jest/bin/jest.js'],
         ...['--selectProjects', 'vm', '--runInBand', '--cacheDirectory', '/tmp/jest'],
       ]),
   ],

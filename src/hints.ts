@@ -32,15 +32,36 @@ export const hints = {
   badUuid: () =>
     "a VF token is a UUID like '2ab74924-c335-45f4-9b16-8569e5b08258' (crypto.randomUUID())",
   badBdf: () => "a PCI address is DOMAIN:BUS:DEVICE.FUNCTION in hex, like '0000:01:00.0'",
-  memlock: (need: number, limit: string) =>
-    `pinned memory counts against RLIMIT_MEMLOCK, which is ${limit} here, and ${need} more bytes were ` +
-    'asked for; raise it: "USER - memlock unlimited" in /etc/security/limits.conf, LimitMEMLOCK=infinity ' +
-    'in a systemd unit, --ulimit memlock=-1 for a container',
+  memlock: (need: number, locked: number, limit: number) =>
+    `pinned memory counts against RLIMIT_MEMLOCK: the limit is ${limit} bytes, ${locked} are pinned, ` +
+    `and ${need} more were asked for; raise it: "USER - memlock unlimited" in ` +
+    '/etc/security/limits.conf, LimitMEMLOCK=infinity in a systemd unit, --ulimit memlock=-1 for a ' +
+    'container; root (CAP_IPC_LOCK) is not bound by it',
+  memory: () => 'free memory, or use huge pages, which need fewer page tables',
+  mappings: () =>
+    'one container has 65,535 mappings (vfio_iommu_type1.dma_entry_limit); use dma.pool(), which puts ' +
+    'many buffers on one mapping, or fewer and larger buffers',
+  unpinnable: () =>
+    'memory behind the end of its file, and BARs under iommufd, cannot be pinned by address; a BAR ' +
+    'goes by dma.mapRegion()',
+  hugePages: (size: number) =>
+    `reserve some: echo N > /sys/kernel/mm/hugepages/hugepages-${size >> 10}kB/nr_hugepages, or ` +
+    `hugepagesz=${size >> 20}M hugepages=N on the kernel command line (the only way for 1 GiB on a machine ` +
+    'that has run for long)',
   deviceGone: () =>
     'the device does not answer: memory decoding is off (PCI_COMMAND), it is in a low-power state, ' +
     'or it was unplugged; after a reset or once decoding is on again, call region.restore()',
   sriovDisabled: () =>
     'vfio-pci allows VFs only if it was loaded with enable_sriov=1: modprobe vfio-pci enable_sriov=1, ' +
     'or echo Y > /sys/module/vfio_pci/parameters/enable_sriov and bind the device again',
+  nodePermission: (path: string) =>
+    `${path} is not accessible for uid ${process.getuid?.()}; a udev rule gives it away: ` +
+    'SUBSYSTEM=="vfio-dev", OWNER="USER" (then: udevadm trigger); /dev/iommu needs the same',
+  oneSpacePerGroup: () =>
+    'devices of one group share one address space: leave the option out, or close the other device',
+  noIommu: () =>
+    'devices then reach all memory, and the kernel is tainted: write Y to ' +
+    '/sys/module/vfio/parameters/enable_unsafe_noiommu_mode (as root), bind the device again, and open it ' +
+    "with { unsafe: 'noiommu' }",
   rootNeeded: (path: string) => `writing ${path} needs root`,
 } as const;

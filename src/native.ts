@@ -78,6 +78,9 @@ export interface NativeAddon {
   pread(fd: number, bytes: Uint8Array, position: number): number;
   pwrite(fd: number, bytes: Uint8Array, position: number): number;
 
+  /** memfd_create(2) with MFD_CLOEXEC and `flags` (MFD_HUGETLB, ...) of `length` bytes. A descriptor or -errno. */
+  memfdCreate(length: number, flags: number): number;
+
   // ioctl(2), by the kind of its argument. The result of the system call or -errno. The kernel works
   // on a padded copy of the argument, so that it can never reach beyond the array.
 
@@ -124,6 +127,8 @@ export interface NativeAddon {
    *  files are let go at once. The addresses are free again when all views are collected; those of a
    *  view that its environment never released, when the process ends. Idempotent. */
   rangeRelease(range: number): number;
+  /** mlock(2) all memory of the range: present, and not swapped. 0 or -errno. */
+  rangeLock(range: number): number;
   /** The address the range starts at, or -EBADF as a number. */
   rangeAddress(range: number): bigint | number;
   /** Length in bytes or -EBADF. */
@@ -140,6 +145,9 @@ export interface NativeAddon {
   /** Map all device memory of the range anew after a fault. 0 or -errno; -EBADF if a descriptor it
    *  was mapped from is closed. */
   rangeRestore(range: number): number;
+
+  /** Where the memory of an array on a SharedArrayBuffer is; -EINVAL for any other. */
+  memoryAddress(memory: Uint8Array): bigint | number;
 
   /** Accessors by pread/pwrite of the stated width at `position + offset` of `fd`; or -errno. */
   fdRegisters(fd: number, position: number, length: number): RegisterAccessors | number;

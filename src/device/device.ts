@@ -6,7 +6,7 @@ import * as ioctl from '../ioctl/device';
 import { Irq, type IrqKind, irqIndices } from '../irq/irq';
 import { native } from '../native';
 import { Sriov } from '../pci/sriov';
-import type { Group } from './group';
+import type { Attachment } from './attachment';
 import { Region, type RegionName, regionIndices } from './region';
 import { vfTokenBytes } from './vf-token';
 
@@ -20,30 +20,57 @@ export class Device implements AsyncDisposable {
   readonly info: ioctl.DeviceInfo;
   readonly sriov: Sriov;
   readonly #fd: number;
-  readonly #group: Group;
+  readonly #attachment: Attachment;
   readonly #regions = new Map<number, Region>();
   readonly #irqs = new Map<number, Irq>();
   /** A reset under way holds the descriptor. */
   #resetting: Promise<void> = Promise.resolve();
   #closing: Promise<void> | undefined;
 
-  /** Made by `openDevice`, and owner of `fd` from then on. */
-  constructor(bdf: string, fd: number, group: Group) {
+  /** Made by `openDevice`, and owner of the attachment from then on. */
+  constructor(bdf: string, attachment: Attachment) {
     this.bdf = bdf;
-    this.#fd = fd;
-    this.#group = group;
+    this.#fd = attachment.fd;
+    this.#attachment = attachment;
     this.sriov = new Sriov(bdf);
-    this.info = ioctl.deviceGetInfo(fd);
-    group.container.adopt(this);
+    this.info = ioctl.deviceGetInfo(this.#fd);
+    attachment.space.adopt(this);
+    this.#releaseOnRequest();
   }
 
   get closed(): boolean {
     return this.#closing !== undefined;
   }
 
-  /** The address space of the device's DMA; its buffers outlive the device only in a container given to `openDevice`. */
+  /** The address space of the device's DMA; its buffers outlive the device only if it was given to `openDevice`. */
   get dma(): AddressSpace {
-    return this.#group.container;
+    return this.#attachment.space;
+  }
+
+  /**
+   * Put the device into another address space, which takes its DMA from then on: there is no moment
+   * without one. Mappings stay where they are.
+   * @throws ERR_VFIO_UNSUPPORTED by the group interface, ERR_VFIO_OTHER_ADDRESS_SPACE
+   */
+  async moveTo(space: AddressSpace): Promise<void> {
+    this.#assertOpen();
+    const from = this.dma;
+    if (!this.#attachment.move) {
+      throw new VfioError('ERR_VFIO_UNSUPPORTED', 'an open device cannot leave its container', {
+        device: this.bdf,
+        hint: "close it and open it in the other address space, or open it with { backend: 'iommufd' }",
+      });
+    }
+    // Its old space may close itself, which must not close this device.
+    from.disown(this);
+    space.adopt(this);
+    try {
+      await this.#attachment.move(space);
+    } catch (error) {
+      space.disown(this);
+      from.adopt(this);
+      throw error;
+    }
   }
 
   /** PCI configuration space. */
@@ -163,6 +190,18 @@ export class Device implements AsyncDisposable {
     return this.close();
   }
 
+  /** An unbind, or VFs that are to go, wait for ever for a user who does not listen. */
+  #releaseOnRequest(): void {
+    if ((this.#irqInfo(irqIndices.req)?.count ?? 0) === 0) return;
+    const request = this.irq('req');
+    request.on(() => {
+      if (request.listeners === 1) void this.close();
+    });
+    request.unref();
+    // A device that is closed meanwhile has nobody to tell.
+    request.enable().catch(() => {});
+  }
+
   async #close(): Promise<void> {
     const config = this.#regions.get(regionIndices.config);
     try {
@@ -177,8 +216,8 @@ export class Device implements AsyncDisposable {
     } finally {
       await this.#resetting;
       const closed = await native.closeAsync(this.#fd);
-      this.#group.container.disown(this);
-      await this.#group.release();
+      this.dma.disown(this);
+      await this.#attachment.release();
       check(closed, `close ${this.bdf}`, { syscall: 'close', device: this.bdf });
     }
   }

@@ -1,54 +1,65 @@
 /** An IOMMU group opened for user space (/dev/vfio/N). */
 import { constants as fsConstants } from 'node:fs';
+import { AddressSpace } from '../dma/address-space';
 import { Container } from '../dma/container';
-import { closedError, isErrno, systemError, VfioError } from '../errors';
+import { check, closedError, isErrno, systemError, VfioError } from '../errors';
 import { hints } from '../hints';
 import { VFIO_GROUP_FLAGS_VIABLE } from '../ioctl/constants';
 import { groupGetDeviceFd, groupGetStatus } from '../ioctl/group';
 import { native } from '../native';
 import { findHolders } from '../pci/holders';
 import { blockingMembers } from '../pci/iommu-group';
+import { DEV_VFIO } from '../pci/paths';
+
+export interface GroupOptions {
+  /** Without one, the group gets one of its own. */
+  readonly addressSpace?: AddressSpace;
+  /** A descriptor of the group that was opened elsewhere; owned from now on. */
+  readonly fd?: number;
+  /** The devices have no IOMMU in front. */
+  readonly unsafe?: 'noiommu';
+}
 
 /** The groups this thread has open: the kernel opens each only once. */
 const openGroups = new Map<number, Group>();
 
 export class Group {
   readonly id: number;
-  readonly container: Container;
+  readonly space: AddressSpace;
   readonly #fd: number;
-  readonly #ownsContainer: boolean;
+  readonly #container: Container;
+  readonly #ownsSpace: boolean;
   /** Devices open, or being opened. */
   #users = 0;
   readonly #attached: Promise<void>;
   #closing: Promise<void> | undefined;
 
-  private constructor(id: number, fd: number, container: Container, ownsContainer: boolean) {
+  private constructor(id: number, fd: number, space: AddressSpace, ownsSpace: boolean) {
     this.id = id;
-    this.container = container;
+    this.space = space;
     this.#fd = fd;
-    this.#ownsContainer = ownsContainer;
-    this.#attached = container.attachGroup(fd);
+    this.#container = containerOf(space);
+    this.#ownsSpace = ownsSpace;
+    this.#attached = this.#attach();
   }
 
   /**
-   * The group `id` in `container`, or in one of its own; opened, or shared with devices of this
-   * thread that opened it before. Each call is paid back by one `release`.
+   * The group `id`, opened, or shared with devices of this thread that opened it before. Each call
+   * is paid back by one `release`.
    * @throws EBUSY (held by another process), EACCES, ERR_VFIO_GROUP_NOT_VIABLE,
-   * ERR_VFIO_GROUP_IN_OTHER_CONTAINER
+   * ERR_VFIO_OTHER_ADDRESS_SPACE
    */
-  static async acquire(id: number, container?: Container): Promise<Group> {
+  static async acquire(id: number, options: GroupOptions = {}): Promise<Group> {
     // One that is closing is busy for the kernel until it is gone.
     let group = openGroups.get(id);
     for (; group?.closing; group = openGroups.get(id)) await group.closing;
-    group ??= Group.#open(id, container);
-    if (container !== undefined && group.container !== container) {
+    group ??= await Group.#open(id, options);
+    const { addressSpace } = options;
+    if (addressSpace !== undefined && group.space !== addressSpace) {
       throw new VfioError(
-        'ERR_VFIO_GROUP_IN_OTHER_CONTAINER',
-        `IOMMU group ${id} is in another container already`,
-        {
-          path: groupPath(id),
-          hint: 'devices of one group share one container: leave the option out, or close the other device',
-        },
+        'ERR_VFIO_OTHER_ADDRESS_SPACE',
+        `IOMMU group ${id} is in another address space already`,
+        { hint: hints.oneSpacePerGroup() },
       );
     }
     group.#users += 1;
@@ -70,52 +81,72 @@ export class Group {
    * GET_DEVICE_FD. `argument`: the device's name, and `vf_token=UUID` behind a space.
    * @throws EACCES, EINVAL, ENODEV: see `groupGetDeviceFd`
    */
-  getDeviceFd(argument: string): Promise<number> {
+  async getDeviceFd(argument: string): Promise<number> {
     if (this.#closing) throw closedError(`IOMMU group ${this.id}`);
-    return groupGetDeviceFd(this.#fd, argument);
+    const fd = await groupGetDeviceFd(this.#fd, argument);
+    try {
+      this.#container.deviceOpened();
+      await this.space.joined('kept');
+      return fd;
+    } catch (error) {
+      native.close(fd);
+      throw error;
+    }
   }
 
-  /** One device less; the last closes the group, and its container if that came with it. */
+  /** One device less; the last closes the group, and its address space if that came with it. */
   async release(): Promise<void> {
     this.#users -= 1;
     if (this.#users === 0) this.#closing = this.#close();
     await this.#closing;
   }
 
+  async #attach(): Promise<void> {
+    await this.space.joined(this.#container.attachGroup(this.#fd));
+  }
+
   async #close(): Promise<void> {
     await this.#attached.catch(() => {});
     try {
-      this.container.detachGroup(this.#fd);
+      this.#container.detachGroup(this.#fd);
     } finally {
       native.close(this.#fd);
       openGroups.delete(this.id);
-      // A container that closes its devices itself is waiting for this one.
-      if (this.#ownsContainer && !this.container.closed) await this.container.close();
+      // A space that closes its devices itself is waiting for this one.
+      if (this.#ownsSpace && !this.space.closed) await this.space.close();
     }
   }
 
-  static #open(id: number, given: Container | undefined): Group {
-    const container = given ?? Container.open();
+  static async #open(id: number, { addressSpace, fd, unsafe }: GroupOptions): Promise<Group> {
+    const space = addressSpace ?? new AddressSpace(Container.open(unsafe));
     try {
-      const group = new Group(id, openViable(id), container, given === undefined);
+      const group = new Group(id, openViable(id, fd, unsafe), space, addressSpace === undefined);
       openGroups.set(id, group);
       return group;
     } catch (error) {
-      if (given === undefined) void container.close();
+      if (addressSpace === undefined) await space.close();
       throw error;
     }
   }
 }
 
-function groupPath(id: number): string {
-  return `/dev/vfio/${id}`;
+function containerOf(space: AddressSpace): Container {
+  if (space.kernelSpace instanceof Container) return space.kernelSpace;
+  throw new VfioError(
+    'ERR_VFIO_OTHER_ADDRESS_SPACE',
+    `a group cannot be put into an address space of ${space.backend}`,
+    {
+      hint: "open the device with { backend: 'iommufd' }, or the address space with { backend: 'group' }",
+    },
+  );
 }
 
-function openViable(id: number): number {
-  const path = groupPath(id);
-  const fd = native.open(path, fsConstants.O_RDWR);
+function openViable(id: number, given: number | undefined, unsafe: 'noiommu' | undefined): number {
+  const path = `${DEV_VFIO}/${unsafe ? `${unsafe}-` : ''}${id}`;
+  const fd = given === undefined ? native.open(path, fsConstants.O_RDWR) : given;
   if (fd < 0) throw openError(fd, id, path);
   try {
+    if (given !== undefined) check(native.adoptFd(fd), 'group descriptor', { syscall: 'fcntl' });
     if (groupGetStatus(fd) & VFIO_GROUP_FLAGS_VIABLE) return fd;
     throw new VfioError('ERR_VFIO_GROUP_NOT_VIABLE', `IOMMU group ${id} is not viable`, {
       path,
@@ -131,7 +162,7 @@ function openError(result: number, id: number, path: string): VfioError {
   const error = systemError(result, `open ${path}`, { syscall: 'open', path });
   const hint = isErrno(error, 'EBUSY')
     ? hints.groupBusy(path, findHolders(path))
-    : isErrno(error, 'EACCES')
+    : isErrno(error, 'EACCES') || isErrno(error, 'EPERM')
       ? hints.groupPermission(path, id)
       : hints.modulesMissing();
   return systemError(result, `open ${path}`, { syscall: 'open', path, hint });

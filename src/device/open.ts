@@ -1,8 +1,13 @@
-import type { Container } from '../dma/container';
-import { isErrno, VfioError } from '../errors';
+import { existsSync } from 'node:fs';
+import { release } from 'node:os';
+import type { AddressSpace } from '../dma/address-space';
+import { Container, IOMMUFD_PATH } from '../dma/container';
+import { closedError, isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
 import { native } from '../native';
 import { type PciDevice, readPciDevice } from '../pci/sysfs';
+import type { Attachment } from './attachment';
+import { cdevPath, openCdev } from './cdev';
 import { Device } from './device';
 import { Group } from './group';
 import { vfTokenBytes } from './vf-token';
@@ -10,54 +15,107 @@ import { vfTokenBytes } from './vf-token';
 export interface OpenOptions {
   /** For a PF with SR-IOV: its VFs open only with this UUID. For a VF of such a PF: that UUID. */
   readonly vfToken?: string;
-  /** Put the device's group in this container, to share its mappings with other groups. */
-  readonly container?: Container;
+  /** Share the mappings of this space; without one, the device (or its group) gets one of its own. */
+  readonly addressSpace?: AddressSpace;
+  /**
+   * The kernel's interface: groups and containers, or iommufd and character devices; 'auto' is
+   * that of the address space, else iommufd where the kernel has all of it.
+   */
+  readonly backend?: 'auto' | 'group' | 'iommufd';
+  /** Descriptors that were opened elsewhere, for a process without the right to: owned from now on. */
+  readonly fds?: { readonly group: number } | { readonly device: number };
+  /** Without an IOMMU: devices reach all memory, addresses are physical. Root only; taints the kernel. */
+  readonly unsafe?: 'noiommu';
 }
 
 /**
- * Open a PCI device that is bound to vfio-pci (see `bindDriver`). Bus master is off.
+ * Open a PCI device that is bound to vfio-pci (see `bindDriver`). Bus master is off. When the kernel
+ * asks for the device back (an unbind, or VFs that are to go), it is closed, unless somebody listens
+ * to `device.irq('req')` and so takes that upon himself.
  * @throws VfioError: ERR_VFIO_INVALID_BDF, ERR_VFIO_INVALID_UUID, ERR_VFIO_NO_DEVICE,
  * ERR_VFIO_NOT_BOUND, ERR_VFIO_NO_IOMMU_GROUP, ERR_VFIO_UNAVAILABLE, ERR_VFIO_GROUP_NOT_VIABLE,
- * EBUSY (group in use), EACCES (permission, or the VF token), EINVAL (a token that is not taken)
+ * ERR_VFIO_OTHER_ADDRESS_SPACE, EBUSY (in use), EACCES (permission, or the VF token), EINVAL (a
+ * token that is not taken)
  */
 export async function openDevice(address: string, options: OpenOptions = {}): Promise<Device> {
   const pci = readPciDevice(address);
-  const { vfToken, container } = options;
+  const { vfToken } = options;
   if (vfToken !== undefined) vfTokenBytes(vfToken);
-  const group = await Group.acquire(groupOf(pci), container);
-  let fd = -1;
+  if (options.addressSpace?.closed) throw closedError('address space');
+  assertBound(pci);
+  const attach = interfaceFor(pci, options) === 'iommufd' ? attachCdev : attachGroup;
+  const attachment = await attach(pci, options);
+  try {
+    return new Device(pci.bdf, attachment);
+  } catch (error) {
+    await native.closeAsync(attachment.fd);
+    await attachment.release();
+    throw error;
+  }
+}
+
+/** The first release whose BIND_IOMMUFD takes VF tokens soundly. */
+const TOKEN_BY_IOMMUFD = [6, 19];
+
+function interfaceFor(pci: PciDevice, options: OpenOptions): 'group' | 'iommufd' {
+  const { backend = 'auto', addressSpace, fds, unsafe, vfToken } = options;
+  if (backend !== 'auto') return backend;
+  if (unsafe) return 'group';
+  if (fds) return 'group' in fds ? 'group' : 'iommufd';
+  if (addressSpace) return addressSpace.kernelSpace instanceof Container ? 'group' : 'iommufd';
+  if (vfToken !== undefined && kernelBefore(TOKEN_BY_IOMMUFD)) return 'group';
+  return existsSync(IOMMUFD_PATH) && cdevPath(pci) !== undefined ? 'iommufd' : 'group';
+}
+
+function kernelBefore([major, minor]: readonly number[]): boolean {
+  const [thisMajor = 0, thisMinor = 0] = release().split('.').map(Number);
+  return thisMajor < major! || (thisMajor === major && thisMinor < minor!);
+}
+
+function assertBound({ bdf, path, driver }: PciDevice): void {
+  if (driver?.includes('vfio')) return;
+  throw new VfioError('ERR_VFIO_NOT_BOUND', `${bdf} is not bound to vfio-pci`, {
+    device: bdf,
+    path,
+    hint: hints.notBound(bdf, driver),
+  });
+}
+
+async function attachCdev(pci: PciDevice, options: OpenOptions): Promise<Attachment> {
+  const { vfToken, addressSpace, fds } = options;
+  const fd = fds && 'device' in fds ? fds.device : undefined;
+  return openCdev(pci, { vfToken, addressSpace, fd }).catch((error) => {
+    throw explain(error, pci);
+  });
+}
+
+async function attachGroup(pci: PciDevice, options: OpenOptions): Promise<Attachment> {
+  const { vfToken, addressSpace, fds, unsafe } = options;
+  if (pci.iommuGroup === undefined) {
+    throw new VfioError('ERR_VFIO_NO_IOMMU_GROUP', `${pci.bdf} is in no IOMMU group`, {
+      device: pci.bdf,
+      path: pci.path,
+      hint: hints.noIommuGroup(),
+    });
+  }
+  const group = await Group.acquire(pci.iommuGroup, {
+    addressSpace,
+    unsafe,
+    fd: fds && 'group' in fds ? fds.group : undefined,
+  });
   try {
     const name = vfToken === undefined ? pci.bdf : `${pci.bdf} vf_token=${vfToken}`;
-    fd = await group.getDeviceFd(name);
-    return new Device(pci.bdf, fd, group);
+    const fd = await group.getDeviceFd(name);
+    return { fd, space: group.space, release: () => group.release() };
   } catch (error) {
-    if (fd >= 0) await native.closeAsync(fd);
     await group.release();
     throw explain(error, pci);
   }
 }
 
-function groupOf({ bdf, path, driver, iommuGroup }: PciDevice): number {
-  if (driver === undefined || !driver.includes('vfio')) {
-    throw new VfioError('ERR_VFIO_NOT_BOUND', `${bdf} is not bound to vfio-pci`, {
-      device: bdf,
-      path,
-      hint: hints.notBound(bdf, driver),
-    });
-  }
-  if (iommuGroup === undefined) {
-    throw new VfioError('ERR_VFIO_NO_IOMMU_GROUP', `${bdf} is in no IOMMU group`, {
-      device: bdf,
-      path,
-      hint: hints.noIommuGroup(),
-    });
-  }
-  return iommuGroup;
-}
-
 /** Only dmesg tells what the kernel meant by its errno. */
 function explain(error: unknown, { bdf }: PciDevice): unknown {
-  if (!(error instanceof VfioError)) return error;
+  if (!(error instanceof VfioError) || error.syscall !== 'ioctl') return error;
   const hint = isErrno(error, 'EACCES')
     ? hints.tokenRequired()
     : isErrno(error, 'EINVAL')

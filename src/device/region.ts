@@ -3,6 +3,7 @@ import { check, closedError, systemError, VfioError } from '../errors';
 import { hints } from '../hints';
 import * as abi from '../ioctl/constants';
 import type { RegionInfo } from '../ioctl/device';
+import { deviceFeatureDmaBuf } from '../ioctl/device-features';
 import { MEMORY_DEVICE, native, PROT_READ, PROT_WRITE, type RegisterAccessors } from '../native';
 
 /** Indices of VFIO_DEVICE_GET_REGION_INFO for PCI. */
@@ -130,6 +131,30 @@ export class Region {
     const what = `reading ${into.length} bytes of ${this.name}`;
     const details = { syscall: 'pread', device: this.#device };
     return check(native.pread(this.#deviceFd, into, this.#fileOffset + offset), what, details);
+  }
+
+  /**
+   * Where the region is mapped in this process: what a container takes to map it for other devices.
+   * @throws ERR_VFIO_UNSUPPORTED if it is not mapped
+   */
+  get address(): bigint {
+    if (this.#closed) throw this.#closedError();
+    if (this.#range !== undefined) return native.rangeAddress(this.#range) as bigint;
+    throw new VfioError('ERR_VFIO_UNSUPPORTED', `${this.name} is not mapped`, {
+      device: this.#device,
+    });
+  }
+
+  /**
+   * A dma-buf of whole pages of a BAR, for others to map (VFIO_DEVICE_FEATURE_DMA_BUF, Linux 6.19).
+   * The caller closes the descriptor, or gives it away.
+   * @throws ENOTTY on kernels without it
+   */
+  exportDmaBuf(offset: number, size: number): number {
+    this.#assertInside(offset, size);
+    return deviceFeatureDmaBuf(this.#deviceFd, this.index, [
+      { offset: BigInt(offset), length: BigInt(size) },
+    ]);
   }
 
   /** Map the region anew after the device did not answer (EIO). */

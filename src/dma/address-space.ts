@@ -1,16 +1,353 @@
-import type { IovaRange } from '../ioctl/container';
-import type { DmaBuffer } from './buffer';
-import type { IovaConstraints } from './iova-allocator';
-
 /** An I/O address space: what the devices in it can reach by DMA. */
-export interface AddressSpace {
+import { constants } from 'node:os';
+import { closedError, VfioError } from '../errors';
+import { hints } from '../hints';
+import type { IovaRange } from '../ioctl/container';
+import { native } from '../native';
+import type { BackendName, DmaBackend, Geometry } from './backend';
+import { DmaBuffer } from './buffer';
+import { mapInChunks } from './chunks';
+import { DirtyTracker } from './dirty-tracker';
+import { brokenRule, explainMapError } from './explain';
+import { IovaAllocator } from './iova-allocator';
+import { DmaMapping } from './mapping';
+import { memlockRefusal, readMemlock } from './memlock';
+import { allocateMemory, assertPages, fileMemory, lockMemory, type Memory } from './memory';
+import type { AllocOptions, DmaUsage, MapOptions, PeerOptions, PeerRegion } from './options';
+import { createPool, type DmaPool, type PoolOptions } from './pool';
+import { type SharedMemory, sharedAddress } from './shared-memory';
+
+/** What an ArrayBuffer of Node 20 can hold. */
+const MAX_BUFFER = 0xffff_ffff;
+
+interface Closable {
+  close(): Promise<void>;
+}
+
+interface Live {
+  /** Make it once more, in a new space of the kernel. */
+  readonly remap: () => Promise<void>;
+  /** What is to be closed for it to go: the mapping, or the buffer that has it. */
+  owner: Closable;
+}
+
+export class AddressSpace implements AsyncDisposable {
+  readonly dirty: DirtyTracker;
+  readonly #backend: DmaBackend;
+  readonly #mappings = new Map<DmaMapping, Live>();
+  readonly #children = new Set<Closable>();
+  /** Mappings under way: the descriptor outlives them. */
+  readonly #pending = new Set<Promise<void>>();
+  #geometry: Geometry | undefined;
+  #allocator: IovaAllocator | undefined;
+  #closing: Promise<void> | undefined;
+
+  /** Made by `openAddressSpace` and `openDevice`. */
+  constructor(backend: DmaBackend) {
+    this.#backend = backend;
+    this.dirty = new DirtyTracker(backend.dirty, () => this.#assertReady());
+    this.#refresh();
+  }
+
+  /** What the kernel has for it; for those who attach devices. */
+  get kernelSpace(): DmaBackend {
+    return this.#backend;
+  }
+
+  /** The kernel's interface below. */
+  get backend(): BackendName {
+    return this.#backend.name;
+  }
+
+  get closed(): boolean {
+    return this.#closing !== undefined;
+  }
+
   /** Usable IOVAs, both ends inclusive; undefined if the kernel does not report them. */
-  readonly iovaRanges: readonly IovaRange[] | undefined;
+  get iovaRanges(): readonly IovaRange[] | undefined {
+    return this.#assertReady().geometry.iovaRanges;
+  }
+
   /** Bit n set: pages of 2^n bytes can be mapped. */
-  readonly pageSizes: bigint;
+  get pageSizes(): bigint {
+    return this.#assertReady().geometry.pageSizes;
+  }
+
+  usage(): DmaUsage {
+    this.#assertReady();
+    const { limit, locked } = readMemlock();
+    let bytes = 0;
+    for (const { size } of this.#mappings.keys()) bytes += size;
+    return {
+      mappings: this.#mappings.size,
+      bytes,
+      mappingsLeft: this.#backend.entriesLeft(),
+      memlockLimit: limit,
+      memlockUsed: locked,
+    };
+  }
+
   /**
-   * Zeroed memory that every device in the space can read and write. `size` is rounded up to pages.
-   * @throws ERR_VFIO_IOVA_SPACE, ENOMEM (RLIMIT_MEMLOCK), ENOSPC (too many mappings), ERR_VFIO_CLOSED
+   * Zeroed memory, `size` rounded up to whole pages.
+   * @throws ERR_VFIO_IOVA_SPACE, ERR_VFIO_IOVA_TAKEN, ERR_VFIO_IOVA_OUTSIDE, ENOMEM (memory, huge
+   * pages or RLIMIT_MEMLOCK: the hint tells), ENOSPC (too many mappings), ERR_VFIO_CLOSED
    */
-  alloc(size: number, constraints?: IovaConstraints): Promise<DmaBuffer>;
+  alloc(size: number, options: AllocOptions = {}): Promise<DmaBuffer> {
+    return this.#track(async () => {
+      this.#assertReady();
+      if (!Number.isSafeInteger(size) || size <= 0) {
+        throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `not a size in bytes: ${size}`);
+      }
+      if (size > MAX_BUFFER) {
+        throw new VfioError(
+          'ERR_VFIO_INVALID_ARGUMENT',
+          `a buffer has at most 2^32 - 1 bytes, not ${size}`,
+          {
+            hint: 'that is the longest ArrayBuffer; allocate several',
+          },
+        );
+      }
+      assertMemlock(size);
+      const memory = allocateMemory(size, options.hugePages ?? 'no', options.hugePageSize);
+      return this.#mapMemory(memory, options);
+    });
+  }
+
+  /**
+   * Whole pages of a file (a memfd, or a file on hugetlbfs or tmpfs) as memory of a buffer. The
+   * descriptor can be closed afterwards.
+   * @throws as `alloc`, and EBADF, ENXIO (behind the end of the file)
+   */
+  mapFile(fd: number, offset: number, size: number, options: MapOptions = {}): Promise<DmaBuffer> {
+    return this.#track(async () => {
+      this.#assertReady();
+      assertPages('offset', offset);
+      assertPages('size', size);
+      assertMemlock(size);
+      return this.#mapMemory(fileMemory(fd, offset, size), options);
+    });
+  }
+
+  /**
+   * Memory that the caller owns: whole pages of a SharedArrayBuffer, which can be neither detached
+   * nor moved (that of a shared WebAssembly.Memory is page-aligned). It is kept alive until the
+   * mapping is closed.
+   * @throws as `alloc`, and ERR_VFIO_INVALID_ARGUMENT
+   */
+  map(memory: SharedMemory, options: MapOptions = {}): Promise<DmaMapping> {
+    return this.#track(async () => {
+      this.#assertReady();
+      const vaddr = sharedAddress(memory);
+      const size = memory.byteLength;
+      assertMemlock(size);
+      const at = { size, pageSize: native.pageSize };
+      return this.#place(at, options, (iova) => {
+        // The closure is what keeps `memory` from the garbage collector.
+        return this.#mapAddress(vaddr, iova, memory.byteLength, native.pageSize, options);
+      });
+    });
+  }
+
+  /**
+   * Let the devices here reach a BAR, or whole pages of it. Close it before the region's device.
+   * @throws as `alloc`, and EFAULT where the kernel's interface has no way to
+   */
+  mapRegion(region: PeerRegion, options: PeerOptions = {}): Promise<DmaMapping> {
+    return this.#track(async () => {
+      this.#assertReady();
+      const { offset = 0, size = region.size - offset, access = 'read-write' } = options;
+      assertPages('offset', offset);
+      assertPages('size', size);
+      const at = { size, pageSize: native.pageSize };
+      return this.#place(at, options, async (iova) => {
+        if (!this.#backend.mapFile) {
+          const vaddr = region.address + BigInt(offset);
+          return this.#mapAddress(vaddr, iova, size, native.pageSize, options);
+        }
+        const fd = region.exportDmaBuf(offset, size);
+        try {
+          await this.#backend.mapFile(fd, 0n, iova, BigInt(size), access);
+        } finally {
+          native.close(fd);
+        }
+      });
+    });
+  }
+
+  /** Buffers of one size on few mappings, taken and given back without allocating. */
+  pool(options: PoolOptions & AllocOptions): Promise<DmaPool> {
+    return createPool(this, options);
+  }
+
+  /** Close all buffers and mappings. */
+  async unmapAll(): Promise<void> {
+    await Promise.all([...this.#mappings.values()].map(({ owner }) => owner.close()));
+  }
+
+  /**
+   * A device or group has come in. The kernel may have narrowed the space or, after the last had
+   * left, begun a new one that knows none of the mappings.
+   */
+  async joined(space: 'kept' | 'new'): Promise<void> {
+    this.#refresh();
+    if (space === 'kept') return;
+    for (const { remap } of this.#mappings.values()) await remap();
+  }
+
+  /** `child` depends on the space and is closed before it. */
+  adopt(child: Closable): void {
+    this.#children.add(child);
+  }
+
+  disown(child: Closable): void {
+    this.#children.delete(child);
+  }
+
+  /** Close the devices inside, then all mappings, then the space. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.#children].map((child) => child.close()));
+    await Promise.all(this.#pending);
+    await this.unmapAll();
+    this.#backend.close();
+  }
+
+  async #mapMemory(memory: Memory, options: MapOptions): Promise<DmaBuffer> {
+    const { range, size, pageSize } = memory;
+    try {
+      const vaddr = native.rangeAddress(range) as bigint;
+      const mapping = await this.#place(memory, this.#inPlace(memory, vaddr, options), (iova) =>
+        this.#mapAddress(vaddr, iova, size, pageSize, options),
+      );
+      const buffer = new DmaBuffer(mapping, range);
+      this.#mappings.get(mapping)!.owner = buffer;
+      return buffer;
+    } catch (error) {
+      native.rangeRelease(range);
+      throw error;
+    }
+  }
+
+  /** Without an IOMMU, memory has its address already. */
+  #inPlace(memory: Memory, vaddr: bigint, options: MapOptions): MapOptions {
+    if (!this.#backend.physical) return options;
+    lockMemory(memory);
+    return { ...options, iova: this.#backend.physical(vaddr, memory.size) };
+  }
+
+  /** Find an address, map there, and take it back when the mapping is closed. */
+  async #place(
+    memory: { size: number; pageSize: number },
+    options: MapOptions,
+    map: (iova: bigint) => Promise<void>,
+  ): Promise<DmaMapping> {
+    const { size, pageSize } = memory;
+    const iova = this.#allocate(memory, options);
+    try {
+      await map(iova);
+    } catch (error) {
+      this.#allocator!.free(iova, size);
+      throw explainMapError(
+        error,
+        { iova, size, pageSize },
+        this.#geometry!,
+        this.#mappings.keys(),
+      );
+    }
+    const mapping = new DmaMapping({ iova, size, pageSize }, async () => {
+      this.#mappings.delete(mapping);
+      // Without a device there is no IOMMU, and the kernel has dropped the mapping.
+      if (this.#backend.geometry()) await this.#backend.unmap(iova, BigInt(size));
+      this.#allocator!.free(iova, size);
+    });
+    this.#mappings.set(mapping, { remap: () => map(iova), owner: mapping });
+    return mapping;
+  }
+
+  #allocate({ size, pageSize }: { size: number; pageSize: number }, options: MapOptions): bigint {
+    const { iova, alignment = native.pageSize } = options;
+    const allocator = this.#allocator!;
+    if (!Number.isSafeInteger(Math.log2(alignment))) {
+      throw new VfioError(
+        'ERR_VFIO_INVALID_ARGUMENT',
+        `alignment is no power of two: ${alignment}`,
+      );
+    }
+    if (iova === undefined) {
+      // On the boundary of its pages, memory takes as few entries of the IOMMU as there can be.
+      return allocator.allocate(size, { ...options, alignment: Math.max(alignment, pageSize) });
+    }
+    const rule = brokenRule({ iova, size, pageSize }, this.#geometry!, this.#mappings.keys());
+    if (rule === undefined) {
+      allocator.reserve(iova, size);
+      return iova;
+    }
+    const code = rule.includes('overlaps') ? 'ERR_VFIO_IOVA_TAKEN' : 'ERR_VFIO_IOVA_OUTSIDE';
+    throw new VfioError(code, `IOVA 0x${iova.toString(16)} for ${size} bytes: ${rule}`);
+  }
+
+  #mapAddress(
+    vaddr: bigint,
+    iova: bigint,
+    size: number,
+    pageSize: number,
+    { access = 'read-write', ...progress }: MapOptions,
+  ): Promise<void> {
+    return mapInChunks(
+      size,
+      pageSize,
+      progress,
+      (offset, length) => {
+        const at = BigInt(offset);
+        return this.#backend.map(vaddr + at, iova + at, BigInt(length), access);
+      },
+      (length) => this.#backend.unmap(iova, BigInt(length)),
+    );
+  }
+
+  #track<T>(operation: () => Promise<T>): Promise<T> {
+    const result = operation();
+    const settled = result.then(
+      () => {},
+      () => {},
+    );
+    this.#pending.add(settled);
+    settled.then(() => this.#pending.delete(settled));
+    return result;
+  }
+
+  #refresh(): void {
+    const geometry = this.#backend.geometry();
+    if (!geometry) return;
+    const allocator = new IovaAllocator(geometry.iovaRanges, native.pageSize);
+    for (const { iova, size } of this.#mappings.keys()) allocator.reserve(iova, size);
+    this.#allocator = allocator;
+    this.#geometry = geometry;
+  }
+
+  #assertReady(): { geometry: Geometry } {
+    if (this.#closing) throw closedError('address space');
+    if (this.#geometry) return { geometry: this.#geometry };
+    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'the address space has no IOMMU yet', {
+      hint: 'an IOMMU comes with the first device: open one in this address space first',
+    });
+  }
+}
+
+/** Refuse what cannot be pinned before any of it is. */
+function assertMemlock(size: number): void {
+  const refusal = memlockRefusal(size);
+  if (!refusal) return;
+  throw new VfioError('ENOMEM', `${size} more bytes are over the limit of locked memory`, {
+    errno: constants.errno.ENOMEM,
+    hint: hints.memlock(size, refusal.locked, refusal.limit),
+  });
 }

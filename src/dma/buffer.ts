@@ -1,38 +1,36 @@
 import { closedError } from '../errors';
 import { native } from '../native';
-
-/** The memory and the mapping behind a buffer, and how its address space takes them back. */
-export interface DmaMapping {
-  /** A range of the addon that this buffer owns. */
-  readonly range: number;
-  readonly size: number;
-  readonly iova: bigint;
-  unmap(): Promise<void>;
-}
+import type { DmaMapping } from './mapping';
 
 /**
- * Memory that devices reach at `iova`. Ordinary cached memory: plain typed-array access is right,
- * except for words that a device changes while they are read (`Atomics.load` on `u32`).
+ * Memory of process and devices. Ordinary cached memory: plain typed-array access is right, except
+ * for words that a device changes while they are read (`Atomics.load` on `u32`).
  */
 export class DmaBuffer implements AsyncDisposable {
-  readonly size: number;
   readonly iova: bigint;
   /** The halves of `iova`, for descriptors: a hot path needs no bigint. */
   readonly iovaLo: number;
   readonly iovaHi: number;
+  readonly size: number;
+  /** Of the memory behind: 4096, or that of huge pages. */
+  readonly pageSize: number;
   readonly #mapping: DmaMapping;
+  readonly #range: number;
   readonly #u8: Uint8Array<ArrayBuffer>;
   readonly #u32: Uint32Array<ArrayBuffer>;
   readonly #u64: BigUint64Array<ArrayBuffer>;
   #closing: Promise<void> | undefined;
 
-  /** Made by `AddressSpace.alloc`. */
-  constructor(mapping: DmaMapping, memory: ArrayBuffer) {
-    this.#mapping = mapping;
-    this.size = mapping.size;
+  /** Made by `AddressSpace`; owner of `range`, the memory behind the mapping. */
+  constructor(mapping: DmaMapping, range: number) {
     this.iova = mapping.iova;
-    this.iovaLo = Number(mapping.iova & 0xffff_ffffn);
-    this.iovaHi = Number(mapping.iova >> 32n);
+    this.iovaLo = mapping.iovaLo;
+    this.iovaHi = mapping.iovaHi;
+    this.size = mapping.size;
+    this.pageSize = mapping.pageSize;
+    this.#mapping = mapping;
+    this.#range = range;
+    const memory = native.rangeBuffer(range, 0, mapping.size) as ArrayBuffer;
     this.#u8 = new Uint8Array(memory);
     this.#u32 = new Uint32Array(memory);
     this.#u64 = new BigUint64Array(memory);
@@ -60,17 +58,15 @@ export class DmaBuffer implements AsyncDisposable {
    * under way lands in memory that nobody else has yet. Idempotent.
    */
   close(): Promise<void> {
-    this.#closing ??= this.#close();
+    if (!this.#closing) {
+      native.rangeRelease(this.#range);
+      this.#closing = this.#mapping.close();
+    }
     return this.#closing;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
-  }
-
-  async #close(): Promise<void> {
-    native.rangeRelease(this.#mapping.range);
-    await this.#mapping.unmap();
   }
 
   #open<T>(view: T): T {

@@ -1,115 +1,110 @@
-/** A VFIO container with a type1 IOMMU: the address space of the group interface. */
-import { constants as fsConstants, readFileSync } from 'node:fs';
-import { check, closedError, isErrno, systemError, VfioError } from '../errors';
+/** A VFIO container: the address space of the group interface, with a type1 IOMMU or none. */
+import { constants as fsConstants } from 'node:fs';
+import { isErrno, systemError, VfioError } from '../errors';
 import { hints } from '../hints';
 import * as abi from '../ioctl/constants';
 import * as ioctl from '../ioctl/container';
 import { groupSetContainer, groupUnsetContainer } from '../ioctl/group';
-import { MEMORY_ANONYMOUS, native, PROT_READ, PROT_WRITE } from '../native';
-import type { AddressSpace } from './address-space';
-import { DmaBuffer, type DmaMapping } from './buffer';
-import { IovaAllocator, type IovaConstraints } from './iova-allocator';
+import { native } from '../native';
+import {
+  accessFlags,
+  type BackendName,
+  type DirtyTracking,
+  type DmaAccess,
+  type DmaBackend,
+  type Geometry,
+} from './backend';
+import { containerDirtyTracking } from './container-dirty';
+import { physicalAddress } from './physical';
 
-const CONTAINER_PATH = '/dev/vfio/vfio';
-const READ_WRITE = abi.VFIO_DMA_MAP_FLAG_READ | abi.VFIO_DMA_MAP_FLAG_WRITE;
+export const CONTAINER_PATH = '/dev/vfio/vfio';
+/** iommufd takes a container's requests, too (CONFIG_IOMMUFD_VFIO_CONTAINER or not). */
+export const IOMMUFD_PATH = '/dev/iommu';
 
-interface Closable {
-  close(): Promise<void>;
-}
+/** The kernel's kinds of IOMMU for a container, best first. */
+const iommuTypes = {
+  type1v2: abi.VFIO_TYPE1v2_IOMMU,
+  type1: abi.VFIO_TYPE1_IOMMU,
+  noiommu: abi.VFIO_NOIOMMU_IOMMU,
+} as const;
+export type IommuType = keyof typeof iommuTypes;
 
-export class Container implements AddressSpace, AsyncDisposable {
+/** All that there is without an IOMMU: physical memory. */
+const physicalGeometry: Geometry = {
+  iovaRanges: [{ start: 0n, end: (1n << 52n) - 1n }],
+  pageSizes: 4096n,
+};
+
+export class Container implements DmaBackend {
+  readonly name: BackendName;
+  readonly dirty: DirtyTracking;
   readonly #fd: number;
-  readonly #iommuType: number;
+  readonly #type: IommuType;
   /** Descriptors of the groups inside. */
   readonly #groups = new Set<number>();
-  readonly #buffers = new Map<DmaBuffer, DmaMapping>();
-  /** Allocations under way: the descriptor outlives them. */
-  readonly #pending = new Set<Promise<void>>();
-  readonly #children = new Set<Closable>();
-  #iommu: { info: ioctl.IommuInfo; allocator: IovaAllocator } | undefined;
-  #closing: Promise<void> | undefined;
+  #geometry: Geometry | undefined;
 
-  private constructor(fd: number, iommuType: number) {
+  /** `fd`: an open container, owned from now on. */
+  private constructor(fd: number, type: IommuType, name: BackendName) {
     this.#fd = fd;
-    this.#iommuType = iommuType;
+    this.#type = type;
+    this.name = name;
+    this.dirty = containerDirtyTracking(fd);
   }
 
   /**
-   * A new, empty container.
-   * @throws ERR_VFIO_UNAVAILABLE without VFIO in the kernel, EACCES without the right to open it
+   * A new, empty container; on iommufd if `path` says so.
+   * @throws ERR_VFIO_UNAVAILABLE without VFIO or that IOMMU in the kernel, EACCES without the right to open it
    */
-  static open(): Container {
-    const fd = native.open(CONTAINER_PATH, fsConstants.O_RDWR);
-    if (fd < 0) {
-      const details = { syscall: 'open', path: CONTAINER_PATH, hint: hints.modulesMissing() };
-      const error = systemError(fd, `open ${CONTAINER_PATH}`, details);
-      if (!['ENOENT', 'ENODEV', 'ENXIO'].includes(error.code)) throw error;
-      throw new VfioError('ERR_VFIO_UNAVAILABLE', `there is no ${CONTAINER_PATH}`, {
-        ...details,
-        errno: -fd,
-        cause: error,
-      });
-    }
+  static open(type?: IommuType, path = CONTAINER_PATH): Container {
+    const fd = native.open(path, fsConstants.O_RDWR);
+    if (fd < 0) throw openError(fd, path);
+    return Container.from(fd, type, path === IOMMUFD_PATH ? 'iommufd-container' : undefined);
+  }
+
+  /** A container that was opened elsewhere, without groups; owned from now on, closed if it is unfit. */
+  static from(fd: number, wanted?: IommuType, name?: BackendName): Container {
     try {
       const version = ioctl.getApiVersion(fd);
-      const types = [abi.VFIO_TYPE1v2_IOMMU, abi.VFIO_TYPE1_IOMMU];
-      const type = types.find((type) => ioctl.checkExtension(fd, type) > 0);
-      if (version !== abi.VFIO_API_VERSION || type === undefined) {
-        throw new VfioError(
-          'ERR_VFIO_UNAVAILABLE',
-          `no type1 IOMMU in VFIO (API version ${version})`,
-          { path: CONTAINER_PATH, hint: hints.modulesMissing() },
-        );
-      }
-      return new Container(fd, type);
+      const types = wanted ? [wanted] : (['type1v2', 'type1'] as const);
+      const type = types.find((type) => ioctl.checkExtension(fd, iommuTypes[type]) > 0);
+      if (version === abi.VFIO_API_VERSION && type) return new Container(fd, type, name ?? type);
+      const what = wanted ?? 'type1';
+      throw new VfioError('ERR_VFIO_UNAVAILABLE', `the kernel's VFIO has no ${what} IOMMU`, {
+        hint: wanted === 'noiommu' ? hints.noIommu() : hints.modulesMissing(),
+      });
     } catch (error) {
       native.close(fd);
       throw error;
     }
   }
 
-  get closed(): boolean {
-    return this.#closing !== undefined;
-  }
-
-  get iovaRanges(): readonly ioctl.IovaRange[] | undefined {
-    return this.#attached().info.iovaRanges;
-  }
-
-  get pageSizes(): bigint {
-    return this.#attached().info.pageSizes;
-  }
-
-  /** Groups attached now. */
-  get groupCount(): number {
-    return this.#groups.size;
-  }
-
-  /** How many mappings can still be made; undefined if the kernel does not tell (before 5.10). */
-  get mappingsLeft(): number | undefined {
-    this.#attached();
-    return ioctl.iommuGetInfo(this.#fd).dmaAvail;
+  geometry(): Geometry | undefined {
+    return this.#geometry;
   }
 
   /**
-   * Bring in a group by its descriptor. The kernel forgets IOMMU and mappings when the last group
-   * leaves, so the first group to come (back) sets both up.
+   * Bring in a group by its descriptor. The kernel sets up an IOMMU for the first, and drops it
+   * with all mappings when the last leaves.
    * @throws EPERM (group not viable), EINVAL (it has a container already)
    */
-  async attachGroup(groupFd: number): Promise<void> {
-    if (this.#closing) throw closedError('container');
+  attachGroup(groupFd: number): 'new' | 'kept' {
     groupSetContainer(groupFd, this.#fd);
     this.#groups.add(groupFd);
-    if (this.#groups.size > 1) return;
+    const space = this.#geometry ? 'kept' : 'new';
     try {
-      ioctl.setIommu(this.#fd, this.#iommuType);
-      const info = ioctl.iommuGetInfo(this.#fd);
-      this.#iommu ??= { info, allocator: new IovaAllocator(info.iovaRanges, native.pageSize) };
-      for (const mapping of this.#buffers.values()) await this.#map(mapping);
+      if (space === 'new') ioctl.setIommu(this.#fd, iommuTypes[this.#type]);
+      this.#geometry = this.#readGeometry();
+      return space;
     } catch (error) {
       this.detachGroup(groupFd);
       throw error;
     }
+  }
+
+  /** A device of a group was opened: iommufd attaches it only now, and may narrow the space. */
+  deviceOpened(): void {
+    this.#geometry = this.#readGeometry();
   }
 
   /** Its devices must be closed. @throws EBUSY if one is open */
@@ -117,129 +112,47 @@ export class Container implements AddressSpace, AsyncDisposable {
     if (!this.#groups.has(groupFd)) return;
     groupUnsetContainer(groupFd);
     this.#groups.delete(groupFd);
+    if (this.#groups.size === 0) this.#geometry = undefined;
   }
 
-  alloc(size: number, constraints: IovaConstraints = {}): Promise<DmaBuffer> {
-    const buffer = this.#alloc(size, constraints);
-    const settled = buffer.then(
-      () => {},
-      () => {},
-    );
-    this.#pending.add(settled);
-    settled.then(() => this.#pending.delete(settled));
-    return buffer;
+  async map(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): Promise<void> {
+    if (this.#type === 'noiommu') return;
+    await ioctl.iommuMapDma(this.#fd, vaddr, iova, size, accessFlags(access));
   }
 
-  async #alloc(size: number, constraints: IovaConstraints): Promise<DmaBuffer> {
-    const { allocator } = this.#attached();
-    const { alignment = native.pageSize } = constraints;
-    if (!Number.isSafeInteger(size) || size <= 0) {
-      throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `not a size in bytes: ${size}`);
-    }
-    if (!Number.isSafeInteger(Math.log2(alignment))) {
-      throw new VfioError(
-        'ERR_VFIO_INVALID_ARGUMENT',
-        `alignment is no power of two: ${alignment}`,
-      );
-    }
-    const whole = Math.ceil(size / native.pageSize) * native.pageSize;
-    const range = reserveMemory(whole);
-    let iova: bigint | undefined;
-    try {
-      iova = allocator.allocate(whole, constraints);
-      const mapping = {
-        range,
-        size: whole,
-        iova,
-        unmap: async () => {
-          this.#buffers.delete(buffer);
-          // Without a group there is no IOMMU, and the kernel has dropped the mapping.
-          if (this.#groups.size > 0)
-            await ioctl.iommuUnmapDma(this.#fd, mapping.iova, BigInt(whole));
-          allocator.free(mapping.iova, whole);
-        },
-      };
-      await this.#map(mapping);
-      const buffer = new DmaBuffer(mapping, native.rangeBuffer(range, 0, whole) as ArrayBuffer);
-      this.#buffers.set(buffer, mapping);
-      return buffer;
-    } catch (error) {
-      native.rangeRelease(range);
-      if (iova !== undefined) allocator.free(iova, whole);
-      throw error;
-    }
+  async unmap(iova: bigint, size: bigint): Promise<bigint> {
+    if (this.#type === 'noiommu') return size;
+    return ioctl.iommuUnmapDma(this.#fd, iova, size);
   }
 
-  /** `child` depends on the container and is closed before it. */
-  adopt(child: Closable): void {
-    this.#children.add(child);
+  async unmapAll(): Promise<bigint> {
+    return this.#type === 'noiommu' ? 0n : ioctl.iommuUnmapAll(this.#fd);
   }
 
-  disown(child: Closable): void {
-    this.#children.delete(child);
+  entriesLeft(): number | undefined {
+    return this.#type === 'noiommu' ? undefined : ioctl.iommuGetInfo(this.#fd).dmaAvail;
   }
 
-  /** Close the devices inside, then all buffers, then the container. Idempotent. */
-  close(): Promise<void> {
-    this.#closing ??= this.#close();
-    return this.#closing;
+  get physical(): ((vaddr: bigint, size: number) => bigint) | undefined {
+    return this.#type === 'noiommu' ? physicalAddress : undefined;
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+  close(): void {
+    native.close(this.#fd);
   }
 
-  async #close(): Promise<void> {
-    await Promise.all([...this.#children].map((child) => child.close()));
-    await Promise.all(this.#pending);
-    await Promise.all([...this.#buffers.keys()].map((buffer) => buffer.close()));
-    check(native.close(this.#fd), 'close container', { syscall: 'close', path: CONTAINER_PATH });
-  }
-
-  #attached() {
-    if (this.#closing) throw closedError('container');
-    if (!this.#iommu) {
-      throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'the container has no IOMMU yet', {
-        hint: 'an IOMMU comes with the first group: open a device in the container first',
-      });
-    }
-    return this.#iommu;
-  }
-
-  async #map({ range, iova, size }: DmaMapping | Omit<DmaMapping, 'unmap'>): Promise<void> {
-    try {
-      const vaddr = native.rangeAddress(range) as bigint;
-      await ioctl.iommuMapDma(this.#fd, vaddr, iova, BigInt(size), READ_WRITE);
-    } catch (error) {
-      if (!isErrno(error, 'ENOMEM')) throw error;
-      throw systemError(-(error as VfioError).errno!, `mapping ${size} bytes for DMA`, {
-        syscall: 'ioctl',
-        ioctl: 'VFIO_IOMMU_MAP_DMA',
-        hint: hints.memlock(size, memlockLimit()),
-        cause: error,
-      });
-    }
+  #readGeometry(): Geometry {
+    return this.#type === 'noiommu' ? physicalGeometry : ioctl.iommuGetInfo(this.#fd);
   }
 }
 
-function reserveMemory(size: number): number {
-  const details = { syscall: 'mmap' };
-  const range = check(
-    native.rangeReserve(size, native.pageSize),
-    `reserving ${size} bytes`,
-    details,
-  );
-  const protection = PROT_READ | PROT_WRITE;
-  const mapped = native.rangeMap(range, 0, size, MEMORY_ANONYMOUS, protection, -1, 0);
-  if (mapped < 0) {
-    native.rangeRelease(range);
-    throw systemError(mapped, `mapping ${size} bytes of memory`, details);
-  }
-  return range;
-}
-
-/** The soft limit as /proc has it: bytes, or `unlimited`. */
-function memlockLimit(): string {
-  const limits = readFileSync('/proc/self/limits', 'utf8');
-  return /^Max locked memory\s+(\S+)/m.exec(limits)?.[1] ?? 'unknown';
+function openError(result: number, path: string): VfioError {
+  const details = { syscall: 'open', path, hint: hints.modulesMissing() };
+  const error = systemError(result, `open ${path}`, details);
+  if (!['ENOENT', 'ENODEV', 'ENXIO'].some((code) => isErrno(error, code))) return error;
+  return new VfioError('ERR_VFIO_UNAVAILABLE', `there is no ${path}`, {
+    ...details,
+    errno: -result,
+    cause: error,
+  });
 }

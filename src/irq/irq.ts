@@ -62,6 +62,11 @@ export class Irq implements AsyncIterable<IrqEvent> {
     return [...this.#eventfds.keys()].sort((a, b) => a - b);
   }
 
+  /** Listeners and iterators. */
+  get listeners(): number {
+    return this.#listeners.size + this.#queues.size;
+  }
+
   /**
    * Enable these vectors and no others. Kinds exclude each other: a device signals by INTx, MSI or
    * MSI-X.

@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { Container, openDevice } from 'vfio';
+import { openAddressSpace, openDevice } from 'vfio';
 import { requests } from '../../src/ioctl/requests';
 import { deviceContract } from '../contract/device-contract';
 import { DEVICE, type FakeKernel } from './fake-kernel';
@@ -110,12 +110,12 @@ describe('failures on the way leave nothing behind', () => {
     await (await openDevice(DEVICE.bdf)).close();
   });
 
-  test('MAP_DMA fails with ENOMEM: the hint speaks of memlock, and address and memory are free', async () => {
+  test('MAP_DMA fails with ENOMEM below the limit: the hint speaks of memory, and nothing is lost', async () => {
     const dev = await openDevice(DEVICE.bdf);
     kernel.failures.set(requests.VFIO_IOMMU_MAP_DMA, constants.errno.ENOMEM);
     const failed = dev.dma.alloc(8192);
     await expect(failed).rejects.toThrow(code('ENOMEM'));
-    await expect(failed).rejects.toThrow(hint('RLIMIT_MEMLOCK'));
+    await expect(failed).rejects.toThrow(hint('free memory'));
     expect((await dev.dma.alloc(8192)).iova).toBe(0x1000n);
     await dev.close();
   });
@@ -158,40 +158,40 @@ test('an open that overlaps a close waits for the group', async () => {
   await second.close();
 });
 
-describe('a container of one’s own', () => {
+describe('an address space of one’s own', () => {
   test('keeps its buffers from device to device, mapped anew for the next', async () => {
-    const container = Container.open();
-    const first = await openDevice(DEVICE.bdf, { container });
-    const buffer = await container.alloc(4096);
+    const addressSpace = openAddressSpace();
+    const first = await openDevice(DEVICE.bdf, { addressSpace });
+    const buffer = await addressSpace.alloc(4096);
     await first.close();
     expect(kernel.mappings.size).toBe(0);
-    const second = await openDevice(DEVICE.bdf, { container });
+    const second = await openDevice(DEVICE.bdf, { addressSpace });
     expect([...kernel.mappings.keys()]).toEqual([buffer.iova]);
     await second.close();
-    await container.close();
+    await addressSpace.close();
   });
 
   test('closes its devices first', async () => {
-    const container = Container.open();
-    const dev = await openDevice(DEVICE.bdf, { container });
-    await container.close();
+    const addressSpace = openAddressSpace();
+    const dev = await openDevice(DEVICE.bdf, { addressSpace });
+    await addressSpace.close();
     expect(dev.closed).toBe(true);
-    await expect(openDevice(DEVICE.bdf, { container })).rejects.toThrow(code('ERR_VFIO_CLOSED'));
+    await expect(openDevice(DEVICE.bdf, { addressSpace })).rejects.toThrow(code('ERR_VFIO_CLOSED'));
   });
 
   test('has no IOVAs before its first group', async () => {
-    const container = Container.open();
-    await expect(container.alloc(4096)).rejects.toThrow(hint('first group'));
-    await container.close();
+    const addressSpace = openAddressSpace();
+    await expect(addressSpace.alloc(4096)).rejects.toThrow(hint('first'));
+    await addressSpace.close();
   });
 
   test('refuses a group that is in another one', async () => {
     const dev = await openDevice(DEVICE.bdf);
-    const container = Container.open();
-    await expect(openDevice(DEVICE.bdf, { container })).rejects.toThrow(
-      code('ERR_VFIO_GROUP_IN_OTHER_CONTAINER'),
+    const addressSpace = openAddressSpace();
+    await expect(openDevice(DEVICE.bdf, { addressSpace })).rejects.toThrow(
+      code('ERR_VFIO_OTHER_ADDRESS_SPACE'),
     );
-    await container.close();
+    await addressSpace.close();
     await dev.close();
   });
 });

@@ -15,7 +15,7 @@ const BAR_SIZE = 0x4000;
 const CONFIG_SIZE = 256;
 const VECTORS = 4;
 
-type Kind = 'container' | 'group' | 'device';
+type Kind = 'container' | 'group' | 'device' | 'memfd';
 
 interface Range {
   memory: ArrayBuffer;
@@ -65,6 +65,7 @@ export class FakeKernel {
     pageSize: 4096,
     open: (path) => this.#open(path),
     adoptFd: (fd) => fd,
+    memfdCreate: () => this.#file('memfd'),
     close: (fd) => this.#close(fd),
     closeAsync: async (fd) => this.#close(fd),
     pread: (fd, bytes, position) => {
@@ -101,6 +102,8 @@ export class FakeKernel {
       }
       return 0;
     },
+    rangeLock: () => 0,
+    memoryAddress: () => -EINVAL,
     rangeAddress: (id) => BigInt(id) << 32n,
     rangeLength: (id) => this.#ranges.get(id)?.memory.byteLength ?? -EBADF,
     rangeBuffer: (id) => this.#ranges.get(id)!.memory,
@@ -136,7 +139,9 @@ export class FakeKernel {
     if (!this.vfioLoaded) return -ENOENT;
     if (path === '/dev/vfio/vfio') return this.#file('container');
     if (path !== `/dev/vfio/${DEVICE.group}`) return -ENOENT;
-    const held = this.groupHeld || [...this.#files.values()].some((kind) => kind !== 'container');
+    const held =
+      this.groupHeld ||
+      [...this.#files.values()].some((kind) => kind === 'group' || kind === 'device');
     return held ? -EBUSY : this.#file('group');
   }
 

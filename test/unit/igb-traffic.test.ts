@@ -72,10 +72,11 @@ const A = parseMac('02:00:00:00:00:0a')!;
 const B = parseMac('02:00:00:00:00:0b')!;
 const never = new AbortController().signal;
 
-test('nothing is lost to a slow receiver with a ring of one window', async () => {
+test('nothing is lost to a slow receiver with a ring of little more than one window', async () => {
   const ports: FakePort[] = [];
   const sender = new Traffic(new FakePort(A, ports, 64));
-  const slow = new FakePort(B, ports, 256, 15);
+  // A window of 256, and the probes of a second.
+  const slow = new FakePort(B, ports, 256 + 50, 15);
   const receiver = new Traffic(slow);
   await sender.send(5000, B, never);
   receiver.receive();

@@ -1,7 +1,7 @@
 /** Who may open what: the kernel's rules for VF tokens, on an 82576 and its VFs. */
 import { randomUUID } from 'node:crypto';
 import { constants } from 'node:os';
-import { Container, type Device, openDevice, readPciDevice } from 'vfio';
+import { type Device, openDevice, readPciDevice } from 'vfio';
 import { Group } from '../../src/device/group';
 import { native } from '../../src/native';
 import { bound, findDevice } from './lab-devices';
@@ -109,8 +109,7 @@ describe('what GET_DEVICE_FD refuses', () => {
 
   test('an unknown option, a bad UUID or a foreign name; and none leaks a descriptor', async () => {
     const { bdf, iommuGroup } = findDevice('igb');
-    const container = Container.open();
-    const group = await Group.acquire(iommuGroup!, container);
+    const group = await Group.acquire(iommuGroup!);
     const errno = (argument: string) => group.getDeviceFd(argument).catch(({ code }) => code);
     expect(await errno(`${bdf} speed=10`)).toBe('EINVAL');
     expect(await errno(`${bdf} vf_token=1234`)).toBe('EINVAL');
@@ -120,6 +119,5 @@ describe('what GET_DEVICE_FD refuses', () => {
     expect(fd).toBeGreaterThan(2);
     native.close(fd);
     await group.release();
-    await container.close();
   });
 });

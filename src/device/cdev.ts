@@ -1,0 +1,148 @@
+/** A device through its own character device (/dev/vfio/devices/vfioN) and iommufd. */
+import { constants as fsConstants } from 'node:fs';
+import { join } from 'node:path';
+import { AddressSpace } from '../dma/address-space';
+import { Ioas } from '../dma/ioas';
+import type { IoasDevice } from '../dma/ioas-dirty';
+import { check, isErrno, systemError, VfioError } from '../errors';
+import { hints } from '../hints';
+import { deviceAttachIommufdPt, deviceBindIommufd } from '../ioctl/cdev';
+import { native } from '../native';
+import { findHolders } from '../pci/holders';
+import { DEV_VFIO } from '../pci/paths';
+import { listDirectory, type PciDevice } from '../pci/sysfs';
+import type { Attachment } from './attachment';
+import { vfTokenBytes } from './vf-token';
+
+export interface CdevOptions {
+  readonly vfToken?: string;
+  /** Without one, the device gets one of its own. */
+  readonly addressSpace?: AddressSpace;
+  /** A descriptor of the character device that was opened elsewhere; owned from now on. */
+  readonly fd?: number;
+}
+
+/** The device's node, if the kernel has one for it (CONFIG_VFIO_DEVICE_CDEV). */
+export function cdevPath({ path }: PciDevice): string | undefined {
+  const name = listDirectory(join(path, 'vfio-dev')).find((entry) => /^vfio\d+$/.test(entry));
+  if (name === undefined) return undefined;
+  return listDirectory(join(DEV_VFIO, 'devices')).includes(name)
+    ? join(DEV_VFIO, 'devices', name)
+    : undefined;
+}
+
+/**
+ * Open, bind to the iommufd of the address space, and attach.
+ * @throws EBUSY (in use, also by way of its group), EACCES (permission or VF token), EINVAL
+ */
+export async function openCdev(pci: PciDevice, options: CdevOptions): Promise<Attachment> {
+  const { vfToken, addressSpace } = options;
+  const fd = options.fd === undefined ? openNode(pci) : adopt(options.fd);
+  const space = addressSpace ?? ownSpace(fd);
+  try {
+    const ioas = ioasOf(space);
+    const token = vfToken === undefined ? undefined : vfTokenBytes(vfToken);
+    const id = await deviceBindIommufd(fd, ioas.iommufd, token);
+    const attachment = new CdevAttachment(fd, id, space, addressSpace === undefined);
+    await attachment.attach(ioas.id);
+    ioas.addDevice(attachment);
+    await space.joined('kept');
+    return attachment;
+  } catch (error) {
+    await native.closeAsync(fd);
+    if (addressSpace === undefined) await space.close();
+    throw error;
+  }
+}
+
+class CdevAttachment implements Attachment, IoasDevice {
+  readonly fd: number;
+  readonly id: number;
+  #space: AddressSpace;
+  #ownsSpace: boolean;
+
+  constructor(fd: number, id: number, space: AddressSpace, ownsSpace: boolean) {
+    this.fd = fd;
+    this.id = id;
+    this.#space = space;
+    this.#ownsSpace = ownsSpace;
+  }
+
+  get space(): AddressSpace {
+    return this.#space;
+  }
+
+  /** To another space of the same iommufd; the kernel replaces one by the other without a gap. */
+  async move(space: AddressSpace): Promise<void> {
+    const from = ioasOf(this.#space);
+    const to = ioasOf(space);
+    if (from.iommufd !== to.iommufd) {
+      throw new VfioError(
+        'ERR_VFIO_OTHER_ADDRESS_SPACE',
+        'the address space is of another iommufd',
+        {
+          hint: 'make it by sibling(): spaces of one iommufd can exchange devices',
+        },
+      );
+    }
+    await this.attach(to.id);
+    from.removeDevice(this);
+    to.addDevice(this);
+    const [old, owned] = [this.#space, this.#ownsSpace];
+    this.#space = space;
+    this.#ownsSpace = false;
+    await space.joined('kept');
+    if (owned) await old.close();
+  }
+
+  attach(ptId: number): Promise<number> {
+    return deviceAttachIommufdPt(this.fd, ptId);
+  }
+
+  async release(): Promise<void> {
+    ioasOf(this.#space).removeDevice(this);
+    if (this.#ownsSpace && !this.#space.closed) await this.#space.close();
+  }
+}
+
+function ownSpace(fd: number): AddressSpace {
+  try {
+    return new AddressSpace(Ioas.open());
+  } catch (error) {
+    native.close(fd);
+    throw error;
+  }
+}
+
+function ioasOf(space: AddressSpace): Ioas {
+  if (space.kernelSpace instanceof Ioas) return space.kernelSpace;
+  throw new VfioError(
+    'ERR_VFIO_OTHER_ADDRESS_SPACE',
+    `a device cannot be attached to an address space of ${space.backend} by iommufd`,
+    {
+      hint: "open the device with { backend: 'group' }, or the address space with { backend: 'iommufd' }",
+    },
+  );
+}
+
+function adopt(fd: number): number {
+  check(native.adoptFd(fd), 'device descriptor', { syscall: 'fcntl' });
+  return fd;
+}
+
+function openNode(pci: PciDevice): number {
+  const path = cdevPath(pci);
+  if (path === undefined) {
+    throw new VfioError('ERR_VFIO_UNAVAILABLE', `${pci.bdf} has no character device of VFIO`, {
+      device: pci.bdf,
+      hint: "the kernel lacks CONFIG_VFIO_DEVICE_CDEV; { backend: 'group' } works without",
+    });
+  }
+  const fd = native.open(path, fsConstants.O_RDWR);
+  if (fd >= 0) return fd;
+  const error = systemError(fd, `open ${path}`, { syscall: 'open', path });
+  const hint = isErrno(error, 'EBUSY')
+    ? hints.groupBusy(path, findHolders(path))
+    : hints.nodePermission(path);
+  throw systemError(fd, `open ${path}`, { syscall: 'open', path, device: pci.bdf, hint });
+}

@@ -1,0 +1,59 @@
+import { VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE } from '../ioctl/constants';
+import type { IovaRange } from '../ioctl/container';
+
+/** What devices may do with memory. */
+export type DmaAccess = 'read-write' | 'read' | 'write';
+
+/** VFIO_DMA_MAP_FLAG_*. */
+export function accessFlags(access: DmaAccess): number {
+  return (
+    (access === 'write' ? 0 : VFIO_DMA_MAP_FLAG_READ) |
+    (access === 'read' ? 0 : VFIO_DMA_MAP_FLAG_WRITE)
+  );
+}
+
+/** The kernel's interfaces for DMA. */
+export type BackendName = 'type1' | 'type1v2' | 'iommufd-container' | 'iommufd' | 'noiommu';
+
+export interface Geometry {
+  /** Usable IOVAs, both ends inclusive; undefined if the kernel does not report them. */
+  readonly iovaRanges: readonly IovaRange[] | undefined;
+  /** Bit n set: pages of 2^n bytes can be mapped. */
+  readonly pageSizes: bigint;
+}
+
+/** One I/O address space of the kernel. Addresses and sizes are multiples of the page size. */
+export interface DmaBackend {
+  readonly name: BackendName;
+  /** As it is now: every device that comes in may narrow it. Undefined while the kernel has no IOMMU for it. */
+  geometry(): Geometry | undefined;
+  /** Map process memory. @throws EEXIST, EINVAL, EFAULT, ENOMEM, ENOSPC */
+  map(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): Promise<void>;
+  /** Map a memfd, or the dma-buf of a BAR, without process memory; absent where the kernel has no such request. */
+  mapFile?(
+    fd: number,
+    offset: bigint,
+    iova: bigint,
+    size: bigint,
+    access: DmaAccess,
+  ): Promise<void>;
+  /** Bytes unmapped: all mappings inside, none in part; 0 where there is none. */
+  unmap(iova: bigint, size: bigint): Promise<bigint>;
+  /** Bytes unmapped. */
+  unmapAll(): Promise<bigint>;
+  /** How many mappings can still be made; undefined if the kernel does not tell. */
+  entriesLeft(): number | undefined;
+  /** The address devices use for memory that is locked in place: only without an IOMMU. */
+  readonly physical?: ((vaddr: bigint, size: number) => bigint) | undefined;
+  readonly dirty: DirtyTracking;
+  close(): void;
+}
+
+/** Which pages devices have written to. */
+export interface DirtyTracking {
+  /** @throws ERR_VFIO_UNSUPPORTED where neither kernel nor IOMMU can */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  /** One bit per `pageSize` bytes from `iova`, and start afresh. The window covers whole mappings. */
+  read(iova: bigint, size: bigint, pageSize: number): Promise<Uint8Array<ArrayBuffer>>;
+}

@@ -1,0 +1,87 @@
+/** Why a mapping was refused: the kernel has one errno for many rules. */
+import { systemError, VfioError } from '../errors';
+import { hints } from '../hints';
+import type { Geometry } from './backend';
+import { readMemlock } from './memlock';
+
+export interface MapRequest {
+  readonly iova: bigint;
+  readonly size: number;
+  readonly pageSize: number;
+}
+
+interface Live {
+  readonly iova: bigint;
+  readonly size: number;
+}
+
+const hex = (value: bigint) => `0x${value.toString(16)}`;
+const span = ({ iova, size }: Live) => `[${hex(iova)}, ${hex(iova + BigInt(size) - 1n)}]`;
+
+/** The mapping that `request` collides with. */
+export function collision(request: Live, mappings: Iterable<Live>): Live | undefined {
+  const end = request.iova + BigInt(request.size);
+  for (const live of mappings) {
+    if (live.iova < end && request.iova < live.iova + BigInt(live.size)) return live;
+  }
+  return undefined;
+}
+
+/** The rule of address and size that `request` breaks, in words; undefined if none is known. */
+export function brokenRule(
+  request: MapRequest,
+  { iovaRanges, pageSizes }: Geometry,
+  mappings: Iterable<Live>,
+): string | undefined {
+  const smallest = pageSizes & -pageSizes;
+  const { iova, size } = request;
+  if (size <= 0) return 'its size is 0';
+  if (iova % smallest !== 0n || BigInt(size) % smallest !== 0n) {
+    return `address and size are no multiples of the IOMMU's smallest page (${smallest})`;
+  }
+  const other = collision(request, mappings);
+  if (other) return `it overlaps the mapping ${span(other)}`;
+  const last = iova + BigInt(size) - 1n;
+  if (!iovaRanges) return undefined;
+  if (iovaRanges.some(({ start, end }) => iova >= start && last <= end)) return undefined;
+  // The kernel reports ranges in ascending order.
+  const top = iovaRanges.at(-1)?.end ?? 0n;
+  if (last > top)
+    return `it ends above ${hex(top)}, the highest address of the IOMMU or the devices behind it`;
+  return `it touches a reserved window; usable are ${iovaRanges.map(({ start, end }) => `[${hex(start)}, ${hex(end)}]`).join(', ')}`;
+}
+
+/** What to say of a refusal of the kernel. */
+export function explainMapError(
+  error: unknown,
+  request: MapRequest,
+  geometry: Geometry,
+  mappings: Iterable<Live>,
+): unknown {
+  if (!(error instanceof VfioError) || error.errno === undefined) return error;
+  const { code, errno, ioctl, syscall } = error;
+  const what = `mapping ${request.size} bytes at IOVA ${hex(request.iova)}`;
+  const fail = (why: string, hint?: string) =>
+    systemError(-errno, `${what}: ${why}`, { syscall, ioctl, hint, cause: error });
+  switch (code) {
+    case 'ENOMEM': {
+      const { limit, locked } = readMemlock();
+      if (locked + request.size <= limit)
+        return fail('no memory to pin it or for page tables', hints.memory());
+      return fail('over the limit of locked memory', hints.memlock(request.size, locked, limit));
+    }
+    case 'ENOSPC':
+      return fail('the kernel has no room for another mapping', hints.mappings());
+    case 'EFAULT':
+      return fail('this memory cannot be pinned', hints.unpinnable());
+    case 'EEXIST':
+    case 'EINVAL':
+    case 'EOVERFLOW':
+    case 'EADDRINUSE':
+      return fail(
+        brokenRule(request, geometry, mappings) ?? 'a rule of the kernel that it does not name',
+      );
+    default:
+      return error;
+  }
+}

@@ -1,0 +1,99 @@
+/** Dirty tracking of an IOAS: the IOMMU notes it, in page tables that were made for that. */
+import { isErrno, VfioError } from '../errors';
+import { iommuDestroy } from '../ioctl/iommufd';
+import {
+  IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
+  IOMMU_HWPT_DIRTY_TRACKING_ENABLE,
+} from '../ioctl/iommufd-constants';
+import {
+  iommuHwptAlloc,
+  iommuHwptGetDirtyBitmap,
+  iommuHwptSetDirtyTracking,
+} from '../ioctl/iommufd-hwpt';
+import type { DirtyTracking } from './backend';
+
+/** A device inside, and how it is put onto a page table. */
+export interface IoasDevice {
+  /** Its id in the iommufd. */
+  readonly id: number;
+  /** Replace what it is attached to: an IOAS, or a HWPT of it. */
+  attach(ptId: number): Promise<unknown>;
+}
+
+export class IoasDirtyTracking implements DirtyTracking {
+  readonly #iommufd: number;
+  readonly #ioas: number;
+  readonly #devices: ReadonlySet<IoasDevice>;
+  /** Page table of each device that is tracked. */
+  readonly #hwpts = new Map<IoasDevice, number>();
+
+  constructor(iommufd: number, ioas: number, devices: ReadonlySet<IoasDevice>) {
+    this.#iommufd = iommufd;
+    this.#ioas = ioas;
+    this.#devices = devices;
+  }
+
+  async start(): Promise<void> {
+    try {
+      for (const device of this.#devices) if (!this.#hwpts.has(device)) await this.#track(device);
+    } catch (error) {
+      await this.stop();
+      if (!isErrno(error, 'EOPNOTSUPP')) throw error;
+      throw new VfioError(
+        'ERR_VFIO_UNSUPPORTED',
+        'this IOMMU does not note what devices write to',
+        {
+          hint: 'a device may note it itself: device.features, DMA logging',
+          cause: error,
+        },
+      );
+    }
+  }
+
+  async stop(): Promise<void> {
+    for (const device of [...this.#hwpts.keys()]) await this.untrack(device);
+  }
+
+  async read(iova: bigint, size: bigint, pageSize: number): Promise<Uint8Array<ArrayBuffer>> {
+    if (this.#hwpts.size === 0) {
+      throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'dirty tracking was not started');
+    }
+    let all: Uint8Array<ArrayBuffer> | undefined;
+    for (const hwpt of this.#hwpts.values()) {
+      const bits = await iommuHwptGetDirtyBitmap(this.#iommufd, hwpt, iova, size, pageSize);
+      if (all) for (let i = 0; i < bits.length; i++) all[i]! |= bits[i]!;
+      else all = bits;
+    }
+    return all!;
+  }
+
+  /** Back to the page table that the kernel keeps for the IOAS. */
+  async untrack(device: IoasDevice): Promise<void> {
+    const hwpt = this.#hwpts.get(device);
+    if (hwpt === undefined) return;
+    this.#hwpts.delete(device);
+    await device.attach(this.#ioas);
+    iommuDestroy(this.#iommufd, hwpt);
+  }
+
+  /** The device is closed, and no longer on its page table. */
+  forget(device: IoasDevice): void {
+    const hwpt = this.#hwpts.get(device);
+    if (hwpt === undefined) return;
+    this.#hwpts.delete(device);
+    iommuDestroy(this.#iommufd, hwpt);
+  }
+
+  async #track(device: IoasDevice): Promise<void> {
+    const flags = IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
+    const hwpt = await iommuHwptAlloc(this.#iommufd, device.id, this.#ioas, flags);
+    try {
+      await device.attach(hwpt);
+    } catch (error) {
+      iommuDestroy(this.#iommufd, hwpt);
+      throw error;
+    }
+    this.#hwpts.set(device, hwpt);
+    await iommuHwptSetDirtyTracking(this.#iommufd, hwpt, IOMMU_HWPT_DIRTY_TRACKING_ENABLE);
+  }
+}

@@ -1,0 +1,37 @@
+/** How much memory may be pinned: RLIMIT_MEMLOCK, and who is above it. */
+import { readFileSync } from 'node:fs';
+
+const CAP_IPC_LOCK = 14n;
+
+export interface Memlock {
+  /** Bytes; Infinity for `unlimited`, and for a process with CAP_IPC_LOCK, whom it does not bind. */
+  readonly limit: number;
+  /** Bytes locked or pinned by this process now, by any means. */
+  readonly locked: number;
+}
+
+/** A process is rarely bound later than it is at first, and this saves reading /proc per mapping. */
+let unbound: boolean | undefined;
+
+/** Whether `size` more bytes may be pinned; the numbers if not. */
+export function memlockRefusal(size: number): Memlock | undefined {
+  if (unbound) return undefined;
+  const memlock = readMemlock();
+  unbound = memlock.limit === Number.POSITIVE_INFINITY;
+  return memlock.locked + size <= memlock.limit ? undefined : memlock;
+}
+
+export function readMemlock(): Memlock {
+  const limits = readFileSync('/proc/self/limits', 'utf8');
+  const status = readFileSync('/proc/self/status', 'utf8');
+  const soft = /^Max locked memory\s+(\S+)/m.exec(limits)?.[1] ?? 'unlimited';
+  const capabilities = BigInt(`0x${/^CapEff:\s+([0-9a-f]+)/m.exec(status)?.[1] ?? '0'}`);
+  const bound = soft !== 'unlimited' && ((capabilities >> CAP_IPC_LOCK) & 1n) === 0n;
+  const kilobytes = (name: string) =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0);
+  return {
+    limit: bound ? Number(soft) : Number.POSITIVE_INFINITY,
+    // type1 counts in VmLck, iommufd in VmPin.
+    locked: 1024 * (kilobytes('VmLck') + kilobytes('VmPin')),
+  };
+}

@@ -1,0 +1,36 @@
+import { existsSync } from 'node:fs';
+import { check, VfioError } from '../errors';
+import { native } from '../native';
+import { AddressSpace } from './address-space';
+import { Container, IOMMUFD_PATH, type IommuType } from './container';
+import { Ioas } from './ioas';
+
+export interface AddressSpaceOptions {
+  /** The kernel's interface; 'auto' is iommufd where /dev/iommu exists. Devices are opened by the same. */
+  readonly backend?: 'auto' | 'group' | 'iommufd';
+  /** Of a container: 'type1v2' where the kernel has it. 'noiommu' takes `unsafe` as well. */
+  readonly iommu?: IommuType;
+  /** Without an IOMMU: devices reach all memory, addresses are physical. Root only; taints the kernel. */
+  readonly unsafe?: 'noiommu';
+  /** An open /dev/vfio/vfio or /dev/iommu, for a process without the right to; owned from now on. */
+  readonly fd?: number;
+}
+
+/**
+ * An address space for several devices: `openDevice(bdf, { addressSpace })`. One of a container is
+ * ready for mappings once its first device is open, one of iommufd at once.
+ * @throws ERR_VFIO_UNAVAILABLE, EACCES
+ */
+export function openAddressSpace(options: AddressSpaceOptions = {}): AddressSpace {
+  const { backend = 'auto', fd, unsafe, iommu = unsafe } = options;
+  if (iommu === 'noiommu' && !unsafe) {
+    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'noiommu is unsafe', {
+      hint: "devices then reach all memory; if that is wanted: { unsafe: 'noiommu' }",
+    });
+  }
+  if (fd !== undefined) check(native.adoptFd(fd), 'descriptor', { syscall: 'fcntl' });
+  const iommufd =
+    backend === 'auto' ? iommu === undefined && existsSync(IOMMUFD_PATH) : backend === 'iommufd';
+  if (iommufd) return new AddressSpace(fd === undefined ? Ioas.open() : Ioas.from(fd));
+  return new AddressSpace(fd === undefined ? Container.open(iommu) : Container.from(fd, iommu));
+}

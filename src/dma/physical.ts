@@ -1,0 +1,49 @@
+/** Physical addresses, for devices without an IOMMU in front (Documentation/admin-guide/mm/pagemap.rst). */
+import { constants as fsConstants } from 'node:fs';
+import { check, VfioError } from '../errors';
+import { native } from '../native';
+
+const PRESENT = 1n << 63n;
+const FRAME = (1n << 55n) - 1n;
+
+/**
+ * Where locked memory of this process is. It must be contiguous: one page, or inside of a huge page.
+ * @throws ERR_VFIO_UNSUPPORTED if it is not, EPERM without CAP_SYS_ADMIN (frames read 0)
+ */
+export function physicalAddress(vaddr: bigint, size: number): bigint {
+  const page = BigInt(native.pageSize);
+  const path = '/proc/self/pagemap';
+  const fd = check(native.open(path, fsConstants.O_RDONLY), `open ${path}`, {
+    syscall: 'open',
+    path,
+  });
+  try {
+    const entries = new BigUint64Array(size / native.pageSize);
+    const bytes = new Uint8Array(entries.buffer);
+    const position = Number(vaddr / page) * entries.BYTES_PER_ELEMENT;
+    check(native.pread(fd, bytes, position), `read ${path}`, { syscall: 'pread', path });
+    const first = frame(entries[0]!);
+    for (let i = 1; i < entries.length; i++) {
+      if (frame(entries[i]!) === first + BigInt(i)) continue;
+      throw new VfioError(
+        'ERR_VFIO_UNSUPPORTED',
+        `${size} bytes are not contiguous in physical memory`,
+        {
+          hint: "without an IOMMU, more than one page takes a huge page: alloc(size, { hugePages: 'require' }), up to its size",
+        },
+      );
+    }
+    return first * page;
+  } finally {
+    native.close(fd);
+  }
+}
+
+function frame(entry: bigint): bigint {
+  const number = entry & FRAME;
+  if (entry & PRESENT && number !== 0n) return number;
+  throw new VfioError('EPERM', 'the kernel does not tell physical addresses to this process', {
+    path: '/proc/self/pagemap',
+    hint: 'it takes root (CAP_SYS_ADMIN)',
+  });
+}

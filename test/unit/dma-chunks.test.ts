@@ -1,0 +1,73 @@
+import { mapInChunks } from '../../src/dma/chunks';
+
+const CHUNK = 256 * 1024 * 1024;
+
+function recorder(failAt = -1) {
+  const mapped: Array<[number, number]> = [];
+  const unmapped: number[] = [];
+  return {
+    mapped,
+    unmapped,
+    map: async (offset: number, length: number) => {
+      if (mapped.length === failAt) throw new Error('no more');
+      mapped.push([offset, length]);
+    },
+    unmap: async (length: number) => void unmapped.push(length),
+  };
+}
+
+test('in one piece when nobody watches', async () => {
+  const { mapped, map, unmap } = recorder();
+  await mapInChunks(5 * CHUNK, 4096, {}, map, unmap);
+  expect(mapped).toEqual([[0, 5 * CHUNK]]);
+});
+
+test('in pieces, each told, when somebody does; the last may be shorter', async () => {
+  const { mapped, map, unmap } = recorder();
+  const seen: number[] = [];
+  const size = 2 * CHUNK + 4096;
+  await mapInChunks(size, 4096, { onProgress: (done) => seen.push(done) }, map, unmap);
+  expect(mapped).toEqual([
+    [0, CHUNK],
+    [CHUNK, CHUNK],
+    [2 * CHUNK, 4096],
+  ]);
+  expect(seen).toEqual([CHUNK, 2 * CHUNK, size]);
+});
+
+test('pieces are whole pages, also of 1 GiB', async () => {
+  const { mapped, map, unmap } = recorder();
+  const signal = new AbortController().signal;
+  await mapInChunks(8 * CHUNK, 4 * CHUNK, { signal }, map, unmap);
+  expect(mapped.map(([, length]) => length)).toEqual([4 * CHUNK, 4 * CHUNK]);
+});
+
+test('an abort between pieces unmaps what was mapped', async () => {
+  const { mapped, unmapped, map, unmap } = recorder();
+  const controller = new AbortController();
+  const onProgress = () => controller.abort(new Error('enough'));
+  const mapping = mapInChunks(
+    3 * CHUNK,
+    4096,
+    { onProgress, signal: controller.signal },
+    map,
+    unmap,
+  );
+  await expect(mapping).rejects.toThrow('enough');
+  expect(mapped).toHaveLength(1);
+  expect(unmapped).toEqual([CHUNK]);
+});
+
+test('an abort before the first piece maps nothing', async () => {
+  const { mapped, unmapped, map, unmap } = recorder();
+  const signal = AbortSignal.abort(new Error('too late'));
+  await expect(mapInChunks(CHUNK, 4096, { signal }, map, unmap)).rejects.toThrow('too late');
+  expect([mapped, unmapped]).toEqual([[], []]);
+});
+
+test('a piece that fails takes the others back', async () => {
+  const { unmapped, map, unmap } = recorder(2);
+  const mapping = mapInChunks(4 * CHUNK, 4096, { onProgress: () => {} }, map, unmap);
+  await expect(mapping).rejects.toThrow('no more');
+  expect(unmapped).toEqual([2 * CHUNK]);
+});
