@@ -7,6 +7,7 @@ const COUNT = 0x90;
 const COMMAND = 0x98;
 const START = 1;
 const TO_HOST = 2;
+const INTERRUPT = 4;
 /** The device's own buffer of one page, as its DMA engine addresses it. */
 const INTERNAL = 0x40000n;
 
@@ -36,4 +37,9 @@ export function deviceReads(dev: Device, iova: bigint, count = 4096): Promise<vo
 /** The device writes its buffer to `iova`. */
 export function deviceWrites(dev: Device, iova: bigint, count = 4096): Promise<void> {
   return copy(dev, INTERNAL, iova, count, TO_HOST);
+}
+
+/** The same, with an interrupt at the end. */
+export function deviceWritesAndInterrupts(dev: Device, iova: bigint, count = 4096): Promise<void> {
+  return copy(dev, INTERNAL, iova, count, TO_HOST | INTERRUPT);
 }

@@ -1,5 +1,6 @@
 /** QEMU's edu device: registers, DMA and interrupts that really happen (docs/specs/edu of QEMU). */
 import { type Device, openDevice } from 'vfio';
+import { deviceReads, deviceWrites, deviceWritesAndInterrupts, eduMask } from './edu-dma';
 import { bound, findDevice } from './lab-devices';
 
 const ID = 0x00;
@@ -8,15 +9,6 @@ const IRQ_STATUS = 0x24;
 const IRQ_RAISE = 0x60;
 const IRQ_ACK = 0x64;
 const DMA_SOURCE = 0x80;
-const DMA_DESTINATION = 0x88;
-const DMA_COUNT = 0x90;
-const DMA_COMMAND = 0x98;
-const DMA_START = 1;
-const DMA_TO_HOST = 2;
-const DMA_IRQ = 4;
-/** The device's own buffer, as its DMA engine addresses it. */
-const INTERNAL = 0x40000n;
-const DMA_MASK = { maxIova: (1n << 28n) - 1n };
 const PCI_COMMAND = 4;
 const MEMORY_SPACE = 2;
 
@@ -29,15 +21,6 @@ beforeEach(async () => {
 });
 
 afterEach(() => dev.close());
-
-async function copy(from: bigint, to: bigint, count: number, command: number): Promise<void> {
-  const bar = dev.region('bar0');
-  bar.write64(DMA_SOURCE, from);
-  bar.write64(DMA_DESTINATION, to);
-  bar.write64(DMA_COUNT, BigInt(count));
-  bar.write64(DMA_COMMAND, BigInt(command | DMA_START));
-  while ((bar.read32(DMA_COMMAND) & DMA_START) !== 0) await new Promise(setImmediate);
-}
 
 test('registers answer, in 32 and 64 bits', () => {
   const bar = dev.region('bar0');
@@ -54,24 +37,24 @@ test('registers answer, in 32 and 64 bits', () => {
 });
 
 test('DMA there and back moves the bytes, and nothing moves without bus master', async () => {
-  const source = await dev.dma.alloc(4096, DMA_MASK);
-  const target = await dev.dma.alloc(4096, DMA_MASK);
+  const source = await dev.dma.alloc(4096, eduMask);
+  const target = await dev.dma.alloc(4096, eduMask);
   for (let i = 0; i < 4096; i++) source.u8[i] = (i * 7 + 3) & 0xff;
 
-  await copy(source.iova, INTERNAL, 4096, 0);
-  await copy(INTERNAL, target.iova, 4096, DMA_TO_HOST);
+  await deviceReads(dev, source.iova);
+  await deviceWrites(dev, target.iova);
   expect(target.u8.every((byte) => byte === 0)).toBe(true);
 
   dev.enableBusMaster();
-  await copy(source.iova, INTERNAL, 4096, 0);
-  await copy(INTERNAL, target.iova, 4096, DMA_TO_HOST);
+  await deviceReads(dev, source.iova);
+  await deviceWrites(dev, target.iova);
   expect(Buffer.compare(target.u8, source.u8)).toBe(0);
 });
 
 test('a write to an address that is not mapped changes nothing, and nobody is told', async () => {
-  const buffer = await dev.dma.alloc(4096, DMA_MASK);
+  const buffer = await dev.dma.alloc(4096, eduMask);
   dev.enableBusMaster();
-  await copy(INTERNAL, buffer.iova + 4096n, 4096, DMA_TO_HOST);
+  await deviceWrites(dev, buffer.iova + 4096n);
   expect(buffer.u8.every((byte) => byte === 0)).toBe(true);
 });
 
@@ -80,8 +63,8 @@ test('MSI: the end of a DMA is one event', async () => {
   const events = msi.events();
   dev.enableBusMaster();
   await msi.enable();
-  const buffer = await dev.dma.alloc(4096, DMA_MASK);
-  await copy(INTERNAL, buffer.iova, 16, DMA_TO_HOST | DMA_IRQ);
+  const buffer = await dev.dma.alloc(4096, eduMask);
+  await deviceWritesAndInterrupts(dev, buffer.iova, 16);
   expect((await events.next()).value).toEqual({ vector: 0, count: 1 });
   expect(dev.region('bar0').read32(IRQ_STATUS)).toBe(0x100);
   dev.region('bar0').write32(IRQ_ACK, 0x100);
