@@ -9,8 +9,8 @@
  *
  * Unit tests replace this module by a fake; nothing above may load the addon in another way.
  */
-import { join } from 'node:path';
 import { resolve } from 'node-gyp-build';
+import { packageRoot } from './package-root';
 
 /**
  * Reads and writes bound to one window of device registers. Offsets count from its start. Each call
@@ -169,12 +169,6 @@ export interface NativeAddon {
   /** Stop watching and close; the listener is not called again. 0, also if it was closed before
    *  (but the number may name another file by then). */
   eventfdClose(fd: number): number;
-}
-
-/** The package's root, from both `src/` (tests) and `dist/src/`. */
-function packageRoot(): string {
-  const parent = join(__dirname, '..');
-  return parent.endsWith('dist') ? join(parent, '..') : parent;
 }
 
 function load(): NativeAddon {

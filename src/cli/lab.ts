@@ -10,9 +10,8 @@ import {
 } from '../lab';
 import { prepareLab } from '../lab/setup';
 import { printError } from './errors';
-
-/** Status of `vfio lab` when the lab failed, as opposed to the command in it. */
-export const LAB_FAILED = 125;
+import { labKernelCommand } from './lab-kernel';
+import { LAB_FAILED, progress } from './lab-status';
 
 /** The options of `vfio lab`, as commander hands them over. */
 interface LabFlags {
@@ -46,7 +45,7 @@ export function labCommand(guestCommand: readonly string[]): Command {
     )
     .option('--memory <SIZE>', 'memory of the guest (default: 2G)')
     .option('--cpus <N>', 'virtual CPUs (default: 2)', integer)
-    .option('--kernel <KERNEL>', "'stock' or the path of a bzImage (default: stock)")
+    .option('--kernel <KERNEL>', "'stock', 'lab', 'host' or the path of a bzImage (default: stock)")
     .option('--append <CMDLINE>', 'parameters to add to the kernel command line')
     .option('--qemu-arg <ARG>', 'argument to add to those of QEMU, repeatable', collect)
     .option('--env <NAME[=VALUE]>', 'variable to pass, repeatable', variable)
@@ -63,12 +62,16 @@ export function labCommand(guestCommand: readonly string[]): Command {
     .action(async () => {
       process.exitCode = await setup();
     });
-  return lab;
+  return lab.addCommand(labKernelCommand());
 }
 
 const help = `
 SPEC is ${presetNames.join(', ')}, each with device properties after a comma if
 wanted (edu,dma_mask=0xffffffff), or anything that QEMU's -device takes.
+
+KERNEL is the distribution's (stock), one with iommufd, VFIO character devices, no-IOMMU mode and
+mediated devices (lab; see vfio lab kernel), the one that this machine runs (host), or a file with
+its modules in lib/modules beside it.
 
 The guest sees the files of this machine read-only at the same paths, and starts in the same
 directory. What it writes to /tmp is lost with it; --out is where results go. vfio-pci is loaded,
@@ -152,10 +155,6 @@ function forwardSignals(current: () => Lab | undefined): {
 function isBrokenPipe(error: unknown): boolean {
   const cause = error instanceof LabError && error.code === 'LAB_OUTPUT' ? error.cause : undefined;
   return cause instanceof Error && 'code' in cause && cause.code === 'EPIPE';
-}
-
-function progress(line: string): void {
-  process.stderr.write(`vfio lab: ${line}\n`);
 }
 
 function collect(value: string, previous: string[] = []): string[] {

@@ -29,6 +29,9 @@ export function parseSources(path: string, text: string): AptSource[] {
   return path.endsWith('.sources') ? parseDeb822(text) : text.split('\n').flatMap(parseLine);
 }
 
+/** Further suites of the distribution's archive, by the release that they are to be added to. */
+export type FurtherSuites = Readonly<Record<string, readonly string[]>>;
+
 /**
  * The archive of the distribution itself, as this machine reaches it, plus its backports. Other
  * archives (of third parties) have no part in what the lab installs. Empty if there is none.
@@ -36,6 +39,7 @@ export function parseSources(path: string, text: string): AptSource[] {
 export function distributionSources(
   sources: readonly AptSource[],
   distribution: Distribution,
+  further: FurtherSuites = {},
 ): AptSource[] {
   const releases = [...distribution.codenames, 'stable'];
   return sources.flatMap((source) => {
@@ -45,10 +49,10 @@ export function distributionSources(
       releases.some((release) => suite === release || suite.startsWith(`${release}-`)),
     );
     if (suites.length === 0) return [];
-    const backports = suites
+    const added = suites
       .filter((suite) => releases.includes(suite))
-      .map((suite) => `${suite}-backports`);
-    const all = [...new Set([...suites, ...backports])].join(' ');
+      .flatMap((suite) => [`${suite}-backports`, ...(further[suite] ?? [])]);
+    const all = [...new Set([...suites, ...added])].join(' ');
     return [new Map([...source, ['types', 'deb'], ['suites', all]])];
   });
 }

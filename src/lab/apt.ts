@@ -7,6 +7,7 @@ import {
   type AptSource,
   type Distribution,
   distributionSources,
+  type FurtherSuites,
   formatSources,
   parseOsRelease,
   parseSources,
@@ -40,12 +41,14 @@ export class PrivateApt implements AsyncDisposable {
   /**
    * Fetches the package lists into a new directory below `parent`.
    *
+   * @param further suites of other releases, for packages that are only unpacked: nothing can be
+   *   installed safely while these are there
    * @throws LabError `LAB_SETUP` if the machine's sources lack the distribution's archive, or it
    *   cannot be reached
    */
-  static async open(parent: string): Promise<PrivateApt> {
+  static async open(parent: string, further: FurtherSuites = {}): Promise<PrivateApt> {
     const distribution = parseOsRelease(readFileSync('/etc/os-release', 'utf8'));
-    const sources = distributionSources(readMachineSources(), distribution);
+    const sources = distributionSources(readMachineSources(), distribution, further);
     if (sources.length === 0) throw noArchive(distribution);
     await mkdir(parent, { recursive: true });
     const apt = new PrivateApt(await mkdtemp(join(parent, 'apt-')));
@@ -88,9 +91,14 @@ export class PrivateApt implements AsyncDisposable {
     }
   }
 
-  /** Installs packages on the machine, as root; asks for sudo's password if it must. */
-  async install(names: readonly string[], suite: string): Promise<void> {
-    const args = ['install', '-y', '--no-install-recommends', '-t', suite, ...names];
+  /**
+   * Installs packages on the machine, as root; asks for sudo's password if it must.
+   *
+   * @param suite where to take them from; by default the release, with its updates
+   */
+  async install(names: readonly string[], suite?: string): Promise<void> {
+    const target = suite === undefined ? [] : ['-t', suite];
+    const args = ['install', '-y', '--no-install-recommends', ...target, ...names];
     if (process.getuid?.() === 0) await this.#run('apt-get', args);
     else await this.#run('sudo', [...nonInteractive(), 'apt-get', '-c', this.#config, ...args]);
   }

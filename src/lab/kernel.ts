@@ -1,6 +1,8 @@
 import { closeSync, existsSync, openSync, readSync } from 'node:fs';
+import { release } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { LabError } from './errors';
+import { findLabKernel, type LabKernel } from './kernel-cache';
 import { stockKernelImage } from './paths';
 
 /** A kernel the lab can boot, wherever it came from. */
@@ -14,21 +16,66 @@ export interface KernelSource {
 }
 
 /**
- * The kernel that `--kernel` names: `stock` (the distribution's, unpacked by the set-up) or the
- * path of a bzImage. Modules are taken from `lib/modules/<release>` beside it, which is where
+ * The kernel that `--kernel` names: `stock` (the distribution's, unpacked by the set-up), `lab`
+ * (see buildLabKernel()), `host` (the one that this machine runs) or the path of a bzImage. Modules
+ * of the latter are taken from `lib/modules/<release>` beside it, which is where
  * `make modules_install INSTALL_MOD_PATH=` puts them; they must have been through depmod.
  *
- * @throws LabError `LAB_ARGUMENT` if there is no kernel there
+ * @throws LabError `LAB_ARGUMENT` if there is no kernel there, `LAB_SETUP` if the lab kernel has
+ *   not been built
  */
 export function resolveKernel(name: string): KernelSource {
-  return name === 'stock' ? kernelAt('stock', stockKernelImage()) : kernelAt(name, resolve(name));
+  switch (name) {
+    case 'stock':
+      return kernelAt(name, stockKernelImage());
+    case 'lab':
+      return kernelAt(name, builtLabKernel().image);
+    case 'host':
+      return hostKernel(release(), '/');
+    default:
+      return kernelAt(name, resolve(name));
+  }
+}
+
+/**
+ * An installed kernel, with its modules.
+ *
+ * @param root the system it is installed on; `/` but in tests
+ */
+export function hostKernel(release: string, root: string): KernelSource {
+  const modules = join(root, 'lib', 'modules');
+  const candidates = [join(root, 'boot', `vmlinuz-${release}`), join(modules, release, 'vmlinuz')];
+  const image = candidates.find((path) => existsSync(path));
+  if (image === undefined) {
+    throw new LabError('LAB_ARGUMENT', `the kernel ${release} of this machine has no image here`, {
+      hint:
+        `looked for ${candidates.join(' and ')}: the machine may be a container, or a VM whose ` +
+        "kernel lies outside; '--kernel stock' is always there",
+    });
+  }
+  // The file may have been replaced by an update since.
+  const found = kernelRelease(image);
+  if (found !== release) {
+    throw new LabError('LAB_ARGUMENT', `${image} is the kernel ${found}, not ${release}`);
+  }
+  return { name: 'host', image, modules: modulesIn(modules, release) };
+}
+
+function builtLabKernel(): LabKernel {
+  const kernel = findLabKernel();
+  if (kernel !== undefined) return kernel;
+  throw new LabError('LAB_SETUP', 'the lab kernel has not been built', {
+    hint: 'run `npx vfio lab kernel` once; it takes about ten minutes',
+  });
 }
 
 function kernelAt(name: string, image: string): KernelSource {
-  const release = kernelRelease(image);
   const directory = join(dirname(image), 'lib', 'modules');
-  const modules = existsSync(join(directory, release)) ? { directory, release } : undefined;
-  return { name, image, modules };
+  return { name, image, modules: modulesIn(directory, kernelRelease(image)) };
+}
+
+function modulesIn(directory: string, release: string): KernelSource['modules'] {
+  return existsSync(join(directory, release)) ? { directory, release } : undefined;
 }
 
 /**
@@ -56,7 +103,7 @@ function readHead(path: string, size: number): Buffer {
   } catch (cause) {
     throw new LabError('LAB_ARGUMENT', `cannot read the kernel ${path}`, {
       cause,
-      hint: "--kernel takes 'stock' or the path of a bzImage",
+      hint: "--kernel takes 'stock', 'lab', 'host' or the path of a bzImage",
     });
   }
   try {

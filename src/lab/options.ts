@@ -17,7 +17,7 @@ export interface LabOptions {
   memory?: string;
   /** Virtual CPUs; default 2, or 1 on a host with a single one. */
   cpus?: number;
-  /** `stock` (default) or the path of a bzImage, see resolveKernel(). */
+  /** `stock` (default), `lab`, `host` or the path of a bzImage, see resolveKernel(). */
   kernel?: string;
   /** Directory in which the command starts, the same on both sides; default: this one. */
   cwd?: string;

@@ -44,6 +44,8 @@ const KERNEL_PARTS = /^linux-(image|modules|binary)-/;
 export async function prepareLab(options: SetupOptions): Promise<LabTools> {
   requireMachine();
   const wantsStock = options.kernel === 'stock';
+  // A kernel that is not there is worth knowing before anything is installed.
+  if (!wantsStock) resolveKernel(options.kernel);
   const missing = {
     packages: await missingPackages(),
     busybox: !existsSync(busyboxPath()),
@@ -60,7 +62,8 @@ export async function prepareLab(options: SetupOptions): Promise<LabTools> {
   return { qemu: QEMU, busybox: busyboxPath(), kernel: resolveKernel(options.kernel) };
 }
 
-function requireMachine(): void {
+/** @throws LabError `LAB_SETUP` on a machine whose programs no lab can run */
+export function requireMachine(): void {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     throw new LabError('LAB_SETUP', 'the lab needs a Linux machine with an x86-64 CPU', {
       hint: 'its guest runs the programs of the machine itself',
