@@ -58,9 +58,7 @@ export async function fetchSource(
 }
 
 /** What a build needs, besides what every Debian system has. */
-const BUILD_PACKAGES = 'bc bison flex gcc kmod libc6-dev libelf-dev make xz-utils'.split(
-  ' ',
-);
+const BUILD_PACKAGES = 'bc bison flex gcc kmod libc6-dev libelf-dev make xz-utils'.split(' ');
 
 /** Installs compiler and tools, as far as they are missing. */
 export async function installBuildTools(
