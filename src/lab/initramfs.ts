@@ -36,7 +36,7 @@ export async function buildInitramfs(
   const modules = await readModules(kernel, busybox);
   const parameters = Object.entries(VFIO_PCI_PARAMETERS).map((pair) => pair.join('='));
   const list = modules.map(({ name }) =>
-    [`${name}.ko`, ...(name === 'vfio_pci' ? parameters : [])].join(' '),
+    [`${name}.ko`, ...(name === 'vfio_pci' ? parameters : [])].join(' ').concat('\n'),
   );
   return packCpio([
     { kind: 'directory', path: 'lab' },
@@ -46,7 +46,7 @@ export async function buildInitramfs(
     { kind: 'file', path: 'lab/run', data: Buffer.from(RUN) },
     { kind: 'file', path: 'lab/config', data: Buffer.from(configScript(guest)) },
     { kind: 'file', path: 'lab/command', data: Buffer.from(commandScript(guest)) },
-    { kind: 'file', path: 'lab/modules.list', data: Buffer.from(`${list.join('\n')}\n`) },
+    { kind: 'file', path: 'lab/modules.list', data: Buffer.from(list.join('')) },
     { kind: 'file', path: 'lab/bin/busybox', data: await readFile(busybox), executable: true },
     ...APPLETS.map(
       (name): CpioEntry => ({ kind: 'symlink', path: `lab/bin/${name}`, target: 'busybox' }),
