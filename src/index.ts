@@ -21,6 +21,7 @@ export type {
 export type { DmaPool, PoolBuffer, PoolOptions } from './dma/pool';
 export { VfioError, type VfioErrorCode, type VfioErrorDetails } from './errors';
 export type { IovaRange } from './ioctl/container';
+export type { IommuHwInfo } from './ioctl/iommufd';
 export type { IrqEvent } from './irq/event-queue';
 export { Irq, type IrqKind, type IrqListener, type IrqOptions } from './irq/irq';
 export { parseBdf } from './pci/address';

@@ -4,14 +4,16 @@ import { join } from 'node:path';
 import { AddressSpace } from '../dma/address-space';
 import { Ioas } from '../dma/ioas';
 import type { IoasDevice } from '../dma/ioas-dirty';
+import { type PasidDevice, Pasids } from '../dma/pasids';
 import { check, isErrno, systemError, VfioError } from '../errors';
 import { hints } from '../hints';
-import { deviceAttachIommufdPt, deviceBindIommufd } from '../ioctl/cdev';
+import { deviceAttachIommufdPt, deviceBindIommufd, deviceDetachIommufdPt } from '../ioctl/cdev';
+import { type IommuHwInfo, iommuHwInfo } from '../ioctl/iommufd';
 import { native } from '../native';
 import { findHolders } from '../pci/holders';
 import { DEV_VFIO } from '../pci/paths';
 import { listDirectory, type PciDevice } from '../pci/sysfs';
-import type { Attachment } from './attachment';
+import type { Attachment, IommufdAttachment } from './attachment';
 import { vfTokenBytes } from './vf-token';
 
 export interface CdevOptions {
@@ -55,9 +57,10 @@ export async function openCdev(pci: PciDevice, options: CdevOptions): Promise<At
   }
 }
 
-class CdevAttachment implements Attachment, IoasDevice {
+class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, PasidDevice {
   readonly fd: number;
   readonly id: number;
+  readonly #pasids: Pasids;
   #space: AddressSpace;
   #ownsSpace: boolean;
 
@@ -66,25 +69,22 @@ class CdevAttachment implements Attachment, IoasDevice {
     this.id = id;
     this.#space = space;
     this.#ownsSpace = ownsSpace;
+    this.#pasids = new Pasids(ioasOf(space).iommufd, this);
   }
 
   get space(): AddressSpace {
     return this.#space;
   }
 
+  get iommufd(): IommufdAttachment {
+    return this;
+  }
+
   /** To another space of the same iommufd; the kernel replaces one by the other without a gap. */
   async move(space: AddressSpace): Promise<void> {
     const from = ioasOf(this.#space);
     const to = ioasOf(space);
-    if (from.iommufd !== to.iommufd) {
-      throw new VfioError(
-        'ERR_VFIO_OTHER_ADDRESS_SPACE',
-        'the address space is of another iommufd',
-        {
-          hint: 'make it by sibling(): spaces of one iommufd can exchange devices',
-        },
-      );
-    }
+    to.assertSibling(from);
     await this.attach(to.id);
     from.removeDevice(this);
     to.addDevice(this);
@@ -95,11 +95,31 @@ class CdevAttachment implements Attachment, IoasDevice {
     if (owned) await old.close();
   }
 
-  attach(ptId: number): Promise<number> {
-    return deviceAttachIommufdPt(this.fd, ptId);
+  attach(ptId: number, pasid?: number): Promise<number> {
+    return deviceAttachIommufdPt(this.fd, ptId, pasid);
+  }
+
+  detach(pasid: number): Promise<void> {
+    return deviceDetachIommufdPt(this.fd, pasid);
+  }
+
+  async attachPasid(pasid: number, space: AddressSpace): Promise<void> {
+    const [own, other] = [ioasOf(this.#space), ioasOf(space)];
+    other.assertSibling(own);
+    await this.#pasids.attach(pasid, other.id, own.id);
+    await space.joined('kept');
+  }
+
+  detachPasid(pasid: number): Promise<void> {
+    return this.#pasids.detach(pasid, ioasOf(this.#space).id);
+  }
+
+  hwInfo(): IommuHwInfo {
+    return iommuHwInfo(ioasOf(this.#space).iommufd, this.id);
   }
 
   async release(): Promise<void> {
+    this.#pasids.forget();
     ioasOf(this.#space).removeDevice(this);
     if (this.#ownsSpace && !this.#space.closed) await this.#space.close();
   }
