@@ -277,6 +277,12 @@ export class AddressSpace implements AsyncDisposable {
   /** Without an IOMMU, memory has its address already. */
   #inPlace(memory: Memory, vaddr: bigint, options: MapOptions): MapOptions {
     if (!this.#backend.physical) return options;
+    if (options.iova !== undefined) {
+      throw new VfioError(
+        'ERR_VFIO_UNSUPPORTED',
+        'without an IOMMU, memory has its address already',
+      );
+    }
     lockMemory(memory);
     return { ...options, iova: this.#backend.physical(vaddr, memory.size) };
   }
