@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Struct } from '../../src/ioctl/layout';
+import { since } from '../../src/ioctl/releases';
 import { uapi } from '../../src/ioctl/uapi';
 import { findLabKernel } from '../../src/lab/kernel-cache';
 import { type CompiledAbi, compileAbi } from './uapi-probe';
@@ -62,4 +63,9 @@ test('each struct is listed under its own name', () => {
 
 test.each(left)('%s is left out for a reason that still applies: %s', (pattern) => {
   expect(Object.keys(expected.constants).filter((name) => pattern.test(name))).not.toEqual([]);
+});
+
+test('each name has the release that it appeared in, and no other name has one', () => {
+  const names = Object.values(uapi).flatMap((part) => Object.keys(part));
+  expect([...since.keys()].sort()).toEqual(names.sort());
 });
