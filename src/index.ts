@@ -1,6 +1,8 @@
 export { Device } from './device/device';
 export { type OpenOptions, openDevice } from './device/open';
 export { Region, type RegionName } from './device/region';
+export type { FeatureFinding, UapiFinding } from './device/uapi-findings';
+export { probeUapi, type UapiProbe } from './device/uapi-probe';
 export type { AddressSpace } from './dma/address-space';
 export type { BackendName, DmaAccess } from './dma/backend';
 export type { DmaBuffer } from './dma/buffer';
