@@ -1,6 +1,8 @@
 export { Device } from './device/device';
 export { type OpenOptions, openDevice } from './device/open';
 export { Region, type RegionName } from './device/region';
+export type { FeatureFinding, UapiFinding } from './device/uapi-findings';
+export { probeUapi, type UapiProbe } from './device/uapi-probe';
 export type { AddressSpace } from './dma/address-space';
 export type { BackendName, DmaAccess } from './dma/backend';
 export type { DmaBuffer } from './dma/buffer';
@@ -26,6 +28,20 @@ export type { IrqEvent } from './irq/event-queue';
 export { Irq, type IrqKind, type IrqListener, type IrqOptions } from './irq/irq';
 export { parseBdf } from './pci/address';
 export { type Binding, bindDriver } from './pci/bind';
+export {
+  type Capability,
+  type CapabilityKind,
+  type CapabilityOf,
+  type CapabilityPlace,
+  type ConfigSpace,
+  decodeConfigSpace,
+  type ExtendedCapability,
+  findCapability,
+} from './pci/config/decode';
+export type { ExpressPortType } from './pci/config/express';
+export type { BridgeWindow, ConfigBar, ConfigHeader, ExpansionRom } from './pci/config/header';
+export { readConfigBytes, readConfigSpace } from './pci/config/read';
+export type { ConfigProblem } from './pci/config/walk';
 export { type GroupMember, iommuGroupMembers } from './pci/iommu-group';
 export { Sriov } from './pci/sriov';
 export { type PciDevice, readPciDevice } from './pci/sysfs';

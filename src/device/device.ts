@@ -6,6 +6,7 @@ import * as ioctl from '../ioctl/device';
 import type { IommuHwInfo } from '../ioctl/iommufd';
 import { Irq, type IrqKind, irqIndices } from '../irq/irq';
 import { native } from '../native';
+import { type ConfigSpace, decodeConfigSpace } from '../pci/config/decode';
 import { Sriov } from '../pci/sriov';
 import type { Attachment, IommufdAttachment } from './attachment';
 import { Region, type RegionName, regionIndices } from './region';
@@ -93,6 +94,16 @@ export class Device implements AsyncDisposable {
   /** PCI configuration space. */
   get config(): Region {
     return this.region('config');
+  }
+
+  /**
+   * PCI configuration space, decoded: header and capabilities as they are now. The kernel shows a
+   * device's user its own view of some of it (BARs, MSI, what is not to be written).
+   */
+  configSpace(): ConfigSpace {
+    const bytes = new Uint8Array(this.config.size);
+    const length = this.config.readBytes(0, bytes);
+    return decodeConfigSpace(bytes.subarray(0, length));
   }
 
   /**

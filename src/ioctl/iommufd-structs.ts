@@ -105,7 +105,6 @@ export const iommu_hwpt_alloc = struct('iommu_hwpt_alloc', {
   __reserved2: 'u32',
 });
 
-/** `out_data_type` is also `in_data_type`: the two are a union. */
 export const iommu_hw_info = struct('iommu_hw_info', {
   size: 'u32',
   flags: 'u32',
@@ -113,6 +112,7 @@ export const iommu_hw_info = struct('iommu_hw_info', {
   data_len: 'u32',
   data_uptr: 'u64',
   out_data_type: 'u32',
+  in_data_type: { aliasOf: 'out_data_type' },
   out_max_pasid_log2: 'u8',
   __reserved: { bytes: 3 },
   out_capabilities: 'u64',

@@ -1,15 +1,24 @@
 /** Struct layouts of the kernel's ABI as data, by the C rules that x86-64 and arm64 share. */
 
 export type ScalarType = 'u8' | 'u16' | 'u32' | 's32' | 'u64';
-/** A fixed array of bytes, `__u8 name[length]`. */
+/** A fixed array of bytes, `__u8 name[length]`, or a struct in the struct; `align` is 1 unless told. */
 export interface BytesType {
   readonly bytes: number;
+  readonly align?: number;
 }
-export type FieldType = ScalarType | BytesType;
+/** What follows the struct, `name[]`: no size of its own. `flexible` is the alignment of an element. */
+export interface FlexibleType {
+  readonly flexible: number;
+}
+/** Another name of a field before it: the two are a union. */
+export interface AliasType {
+  readonly aliasOf: string;
+}
+export type FieldType = ScalarType | BytesType | FlexibleType | AliasType;
 export type FieldTypes = Readonly<Record<string, FieldType>>;
 
 export interface Field {
-  readonly type: FieldType;
+  readonly type: Exclude<FieldType, AliasType>;
   readonly offset: number;
   readonly size: number;
 }
@@ -20,8 +29,14 @@ type ValueOf<T extends FieldType> = T extends 'u64'
     ? number
     : Uint8Array;
 
+type FieldValue<F extends FieldTypes, K extends keyof F> = F[K] extends {
+  readonly aliasOf: infer A extends keyof F;
+}
+  ? ValueOf<F[A]>
+  : ValueOf<F[K]>;
+
 /** A struct in memory: its fields as properties (arrays of bytes are views), and all its bytes. */
-export type StructView<F extends FieldTypes> = { -readonly [K in keyof F]: ValueOf<F[K]> } & {
+export type StructView<F extends FieldTypes> = { -readonly [K in keyof F]: FieldValue<F, K> } & {
   readonly bytes: Uint8Array<ArrayBuffer>;
 };
 
@@ -37,13 +52,22 @@ export interface Struct<F extends FieldTypes = FieldTypes> {
 
 const sizes: Record<ScalarType, number> = { u8: 1, u16: 2, u32: 4, s32: 4, u64: 8 };
 
+function measure(type: Field['type']): { size: number; align: number } {
+  if (typeof type === 'string') return { size: sizes[type], align: sizes[type] };
+  if ('flexible' in type) return { size: 0, align: type.flexible };
+  return { size: type.bytes, align: type.align ?? 1 };
+}
+
 function layOut(types: FieldTypes): { fields: Record<string, Field>; size: number } {
   const fields: Record<string, Field> = {};
   let offset = 0;
   let alignment = 1;
   for (const [name, type] of Object.entries(types)) {
-    const size = typeof type === 'string' ? sizes[type] : type.bytes;
-    const align = typeof type === 'string' ? size : 1;
+    if (typeof type === 'object' && 'aliasOf' in type) {
+      fields[name] = fields[type.aliasOf]!;
+      continue;
+    }
+    const { size, align } = measure(type);
     offset = Math.ceil(offset / align) * align;
     fields[name] = { type, offset, size };
     offset += size;
@@ -60,7 +84,7 @@ interface Raw {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
-function property({ type, offset }: Field): PropertyDescriptor & ThisType<Raw> {
+function property({ type, offset, size }: Field): PropertyDescriptor & ThisType<Raw> {
   const little = true;
   switch (type) {
     case 'u8':
@@ -111,10 +135,11 @@ function property({ type, offset }: Field): PropertyDescriptor & ThisType<Raw> {
     default:
       return {
         get() {
-          return this.bytes.subarray(offset, offset + type.bytes);
+          return this.bytes.subarray(offset, 'flexible' in type ? undefined : offset + size);
         },
         set(value: Uint8Array) {
-          if (value.length !== type.bytes) throw new RangeError(`expected ${type.bytes} bytes`);
+          const length = 'flexible' in type ? this.bytes.length - offset : size;
+          if (value.length !== length) throw new RangeError(`expected ${length} bytes`);
           this.bytes.set(value, offset);
         },
       };

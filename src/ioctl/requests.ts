@@ -1,4 +1,4 @@
-/** Request numbers of linux/vfio.h, `_IO(';', 100 + n)`, and linux/iommufd.h, `_IO(';', 0x80 + n)`. */
+/** Request numbers of linux/vfio.h, which meet where the file that they are made on differs, `_IO(';', 100 + n)`, and linux/iommufd.h, `_IO(';', 0x80 + n)`. */
 const TYPE = ';'.charCodeAt(0) << 8;
 const io = (n: number) => TYPE | (100 + n);
 const iommufd = (n: number) => TYPE | (0x80 + n);
@@ -16,6 +16,11 @@ export const requests = {
   VFIO_DEVICE_GET_IRQ_INFO: io(9),
   VFIO_DEVICE_SET_IRQS: io(10),
   VFIO_DEVICE_RESET: io(11),
+  VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: io(12),
+  VFIO_DEVICE_PCI_HOT_RESET: io(13),
+  VFIO_DEVICE_QUERY_GFX_PLANE: io(14),
+  VFIO_DEVICE_GET_GFX_DMABUF: io(15),
+  VFIO_DEVICE_IOEVENTFD: io(16),
   VFIO_IOMMU_GET_INFO: io(12),
   VFIO_IOMMU_MAP_DMA: io(13),
   VFIO_IOMMU_UNMAP_DMA: io(14),
@@ -24,6 +29,16 @@ export const requests = {
   VFIO_DEVICE_BIND_IOMMUFD: io(18),
   VFIO_DEVICE_ATTACH_IOMMUFD_PT: io(19),
   VFIO_DEVICE_DETACH_IOMMUFD_PT: io(20),
+  VFIO_MIG_GET_PRECOPY_INFO: io(21),
+
+  VFIO_IOMMU_ENABLE: io(15),
+  VFIO_IOMMU_DISABLE: io(16),
+  VFIO_IOMMU_SPAPR_TCE_GET_INFO: io(12),
+  VFIO_IOMMU_SPAPR_REGISTER_MEMORY: io(17),
+  VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY: io(18),
+  VFIO_IOMMU_SPAPR_TCE_CREATE: io(19),
+  VFIO_IOMMU_SPAPR_TCE_REMOVE: io(20),
+  VFIO_EEH_PE_OP: io(21),
 
   IOMMU_DESTROY: iommufd(0x00),
   IOMMU_IOAS_ALLOC: iommufd(0x01),

@@ -18,6 +18,12 @@ export const vfio_device_info = struct('vfio_device_info', {
   pad: 'u32',
 });
 
+export const vfio_device_info_cap_pci_atomic_comp = struct('vfio_device_info_cap_pci_atomic_comp', {
+  header: { bytes: 8 },
+  flags: 'u32',
+  reserved: 'u32',
+});
+
 export const vfio_region_info = struct('vfio_region_info', {
   argsz: 'u32',
   flags: 'u32',
@@ -31,6 +37,7 @@ export const vfio_region_info_cap_sparse_mmap = struct('vfio_region_info_cap_spa
   header: { bytes: 8 },
   nr_areas: 'u32',
   reserved: 'u32',
+  areas: { flexible: 8 },
 });
 
 export const vfio_region_sparse_mmap_area = struct('vfio_region_sparse_mmap_area', {
@@ -44,6 +51,19 @@ export const vfio_region_info_cap_type = struct('vfio_region_info_cap_type', {
   subtype: 'u32',
 });
 
+/** Deprecated: no kernel since 5.13 reports it. */
+export const vfio_region_info_cap_nvlink2_ssatgt = struct('vfio_region_info_cap_nvlink2_ssatgt', {
+  header: { bytes: 8 },
+  tgt: 'u64',
+});
+
+/** Deprecated: no kernel since 5.13 reports it. */
+export const vfio_region_info_cap_nvlink2_lnkspd = struct('vfio_region_info_cap_nvlink2_lnkspd', {
+  header: { bytes: 8 },
+  link_speed: 'u32',
+  __pad: 'u32',
+});
+
 export const vfio_irq_info = struct('vfio_irq_info', {
   argsz: 'u32',
   flags: 'u32',
@@ -51,17 +71,22 @@ export const vfio_irq_info = struct('vfio_irq_info', {
   count: 'u32',
 });
 
-/** Followed by `data[]`: nothing, one byte, or one int32 per interrupt. */
+/** `data`: nothing, one byte, or one int32 per interrupt. */
 export const vfio_irq_set = struct('vfio_irq_set', {
   argsz: 'u32',
   flags: 'u32',
   index: 'u32',
   start: 'u32',
   count: 'u32',
+  data: { flexible: 1 },
 });
 
-/** Followed by `data[]` of the feature. */
-export const vfio_device_feature = struct('vfio_device_feature', { argsz: 'u32', flags: 'u32' });
+/** `data` is the struct of the feature. */
+export const vfio_device_feature = struct('vfio_device_feature', {
+  argsz: 'u32',
+  flags: 'u32',
+  data: { flexible: 1 },
+});
 
 export const vfio_device_feature_dma_logging_control = struct(
   'vfio_device_feature_dma_logging_control',
@@ -78,17 +103,23 @@ export const vfio_device_feature_dma_logging_report = struct(
   { iova: 'u64', length: 'u64', page_size: 'u64', bitmap: 'u64' },
 );
 
-/** Followed by `nr_ranges` of `vfio_region_dma_range`. */
+/** `dma_ranges` are `nr_ranges` of `vfio_region_dma_range`. */
 export const vfio_device_feature_dma_buf = struct('vfio_device_feature_dma_buf', {
   region_index: 'u32',
   open_flags: 'u32',
   flags: 'u32',
   nr_ranges: 'u32',
+  dma_ranges: { flexible: 8 },
 });
 
 export const vfio_region_dma_range = struct('vfio_region_dma_range', {
   offset: 'u64',
   length: 'u64',
+});
+
+/** `op` is VFIO_DEVICE_FEATURE_CLEAR_MASTER or VFIO_DEVICE_FEATURE_SET_MASTER. */
+export const vfio_device_feature_bus_master = struct('vfio_device_feature_bus_master', {
+  op: 'u32',
 });
 
 export const vfio_device_bind_iommufd = struct('vfio_device_bind_iommufd', {
@@ -124,6 +155,7 @@ export const vfio_iommu_type1_info_cap_iova_range = struct('vfio_iommu_type1_inf
   header: { bytes: 8 },
   nr_iovas: 'u32',
   reserved: 'u32',
+  iova_ranges: { flexible: 8 },
 });
 
 export const vfio_iova_range = struct('vfio_iova_range', { start: 'u64', end: 'u64' });
@@ -148,20 +180,22 @@ export const vfio_iommu_type1_dma_map = struct('vfio_iommu_type1_dma_map', {
   size: 'u64',
 });
 
-/** With VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP followed by a `vfio_bitmap`. */
+/** With VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, `data` is a `vfio_bitmap`. */
 export const vfio_iommu_type1_dma_unmap = struct('vfio_iommu_type1_dma_unmap', {
   argsz: 'u32',
   flags: 'u32',
   iova: 'u64',
   size: 'u64',
+  data: { flexible: 1 },
 });
 
 export const vfio_bitmap = struct('vfio_bitmap', { pgsize: 'u64', size: 'u64', data: 'u64' });
 
-/** With VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP followed by a `vfio_iommu_type1_dirty_bitmap_get`. */
+/** With VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP, `data` is a `vfio_iommu_type1_dirty_bitmap_get`. */
 export const vfio_iommu_type1_dirty_bitmap = struct('vfio_iommu_type1_dirty_bitmap', {
   argsz: 'u32',
   flags: 'u32',
+  data: { flexible: 1 },
 });
 
 /** `bitmap` is a `vfio_bitmap`. */

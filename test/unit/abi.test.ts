@@ -1,38 +1,71 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import * as constants from '../../src/ioctl/constants';
-import * as iommufdConstants from '../../src/ioctl/iommufd-constants';
-import * as iommufdStructs from '../../src/ioctl/iommufd-structs';
-import * as vendorStructs from '../../src/ioctl/iommufd-vendor-structs';
 import type { Struct } from '../../src/ioctl/layout';
-import { requests } from '../../src/ioctl/requests';
-import * as structs from '../../src/ioctl/structs';
+import { since } from '../../src/ioctl/releases';
+import { uapi } from '../../src/ioctl/uapi';
+import { findLabKernel } from '../../src/lab/kernel-cache';
+import { type CompiledAbi, compileAbi } from './uapi-probe';
 
-/** What a C program printed that was compiled against the kernel's headers. */
-const abi: {
-  requests: Record<string, number>;
-  constants: Record<string, number>;
-  structs: Record<string, { size: number; fields: Record<string, [offset: number, size: number]> }>;
-} = JSON.parse(readFileSync(join(__dirname, '../fixtures/abi.json'), 'utf8'));
+const fixture = join(__dirname, '../fixtures/abi.json');
 
-const layouts: Record<string, Struct> = { ...structs, ...iommufdStructs, ...vendorStructs };
-const values: Record<string, number> = { ...constants, ...iommufdConstants };
+/** The headers to compile against: those of the lab kernel, or those named here. */
+const headers = process.env.VFIO_ABI_HEADERS ?? findLabKernel()?.headers;
 
-test('request numbers are those that a C compiler takes from the headers', () => {
-  expect(requests).toMatchObject(abi.requests);
+/**
+ * The committed answer of the compiler serves where no lab kernel is built. To write it anew:
+ * `VFIO_ABI_HEADERS=<include directory> VFIO_ABI_WRITE=1 npx jest --selectProjects unit abi`.
+ */
+function expectedAbi(): CompiledAbi {
+  if (headers === undefined) {
+    process.stderr.write(`no lab kernel is built: the ABI is compared with ${fixture}\n`);
+    return JSON.parse(readFileSync(fixture, 'utf8'));
+  }
+  const compiled = compileAbi(headers);
+  if (process.env.VFIO_ABI_WRITE) writeFileSync(fixture, `${JSON.stringify(compiled, null, 1)}\n`);
+  return compiled;
+}
+
+/** Symbols of the headers that the table is right not to have. */
+const left: [pattern: RegExp, reason: string][] = [
+  [/^IOMMUFD_(TYPE|CMD_\w+)$/, 'halves of the request numbers'],
+];
+
+const expected = expectedAbi();
+const wanted = Object.keys(expected.constants).filter(
+  (name) => !left.some(([pattern]) => pattern.test(name)),
+);
+const table = { ...uapi.constants, ...uapi.features, ...uapi.capabilities };
+
+function places({ size, fields }: Struct) {
+  const entries = Object.entries(fields).map(([name, { offset, size }]) => [name, [offset, size]]);
+  return { size, fields: Object.fromEntries(entries) };
+}
+
+test('requests are those that a C compiler takes from the headers: all, and no others', () => {
+  expect(uapi.ioctls).toEqual(expected.requests);
 });
 
-test('so are flags and identifiers', () => {
-  expect(values).toMatchObject(abi.constants);
+test('so are constants, features and capabilities', () => {
+  expect(table).toEqual(Object.fromEntries(wanted.map((name) => [name, expected.constants[name]])));
 });
 
-test.each(Object.entries(abi.structs))('so are size and fields of struct %s', (name, expected) => {
-  const { size, fields } = layouts[name]!;
-  const places = Object.entries(fields).map(([field, { offset, size }]) => [field, [offset, size]]);
-  expect({ size, fields: Object.fromEntries(places) }).toEqual(expected);
+test('no struct is missing, and none is there that the headers do not have', () => {
+  expect(Object.keys(uapi.structs).sort()).toEqual(Object.keys(expected.structs).sort());
 });
 
-test('no struct of iommufd is left unchecked', () => {
-  const known = Object.keys({ ...iommufdStructs, ...vendorStructs });
-  expect(Object.keys(abi.structs)).toEqual(expect.arrayContaining(known));
+test.each(Object.entries(expected.structs))('size and fields of struct %s', (name, layout) => {
+  expect(places(uapi.structs[name]!)).toEqual(layout);
+});
+
+test('each struct is listed under its own name', () => {
+  for (const [name, struct] of Object.entries(uapi.structs)) expect(struct.name).toBe(name);
+});
+
+test.each(left)('%s is left out for a reason that still applies: %s', (pattern) => {
+  expect(Object.keys(expected.constants).filter((name) => pattern.test(name))).not.toEqual([]);
+});
+
+test('each name has the release that it appeared in, and no other name has one', () => {
+  const names = Object.values(uapi).flatMap((part) => Object.keys(part));
+  expect([...since.keys()].sort()).toEqual(names.sort());
 });
