@@ -51,6 +51,9 @@ export const hints = {
   deviceGone: () =>
     'the device does not answer: memory decoding is off (PCI_COMMAND), it is in a low-power state, ' +
     'or it was unplugged; after a reset or once decoding is on again, call region.restore()',
+  hotResetBlocked: (blockers: readonly string[]) =>
+    `all devices on it have to be bound to vfio-pci, and open here (by groups: one of each group; by ` +
+    `iommufd: all in address spaces of one iommufd); in the way: ${blockers.join('; ')}`,
   sriovDisabled: () =>
     'vfio-pci allows VFs only if it was loaded with enable_sriov=1: modprobe vfio-pci enable_sriov=1, ' +
     'or echo Y > /sys/module/vfio_pci/parameters/enable_sriov and bind the device again',
