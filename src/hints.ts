@@ -16,6 +16,9 @@ export const hints = {
   groupNotViable: (group: number, blockers: readonly string[]) =>
     `every device of IOMMU group ${group} must be bound to vfio-pci or to no driver; these block: ` +
     (blockers.length > 0 ? blockers.join(', ') : 'none that sysfs shows'),
+  groupOwned: () =>
+    'another iommufd has a device of its IOMMU group (that of another process, or another address space), ' +
+    'or its interrupts cannot be isolated: interrupt remapping is off',
   groupBusy: (path: string, holders: readonly string[]) =>
     `${path} can be opened once, and stays busy until the device, the group and every mapping of a ` +
     `BAR are gone; ${holders.length > 0 ? `held by ${holders.join(', ')}` : 'fuser -v shows the holder (root sees all processes)'}`,

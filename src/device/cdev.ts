@@ -33,48 +33,111 @@ export function cdevPath({ path }: PciDevice): string | undefined {
 
 /**
  * Open, bind to the iommufd of the address space, and attach.
- * @throws EBUSY (in use, also by way of its group), EACCES (permission or VF token), EINVAL
+ * @throws EBUSY (in use, also by way of its group), EACCES (permission or VF token), EINVAL,
+ * EPERM (its group is somebody else's), ERR_VFIO_OTHER_ADDRESS_SPACE
  */
 export async function openCdev(pci: PciDevice, options: CdevOptions): Promise<Attachment> {
   const { vfToken, addressSpace } = options;
   const fd = options.fd === undefined ? openNode(pci) : adopt(options.fd);
-  const space = addressSpace ?? ownSpace(fd);
+  let seat: Seat | undefined;
   try {
-    const ioas = ioasOf(space);
+    seat = await Seat.take(pci.iommuGroup, addressSpace);
+    const ioas = ioasOf(seat.space);
     const token = vfToken === undefined ? undefined : vfTokenBytes(vfToken);
     const id = await deviceBindIommufd(fd, ioas.iommufd, token);
-    const attachment = new CdevAttachment(fd, id, space, addressSpace === undefined);
+    const attachment = new CdevAttachment(fd, id, seat);
     await attachment.attach(ioas.id);
     ioas.addDevice(attachment);
-    await space.joined('kept');
+    await seat.space.joined('kept');
     return attachment;
   } catch (error) {
     await native.closeAsync(fd);
-    if (addressSpace === undefined) await space.close();
+    await seat?.leave();
     throw error;
   }
 }
 
-class CdevAttachment implements Attachment, IoasDevice {
-  readonly fd: number;
-  readonly id: number;
+/** Seats taken, by IOMMU group. */
+const seats = new Map<number, Seat>();
+
+/**
+ * A group's place in an address space. For the kernel, all devices of a group have one owner, an
+ * iommufd, and one page table.
+ */
+class Seat {
+  readonly #group: number | undefined;
   #space: AddressSpace;
   #ownsSpace: boolean;
+  #users = 0;
 
-  constructor(fd: number, id: number, space: AddressSpace, ownsSpace: boolean) {
-    this.fd = fd;
-    this.id = id;
-    this.#space = space;
-    this.#ownsSpace = ownsSpace;
+  private constructor(group: number | undefined, given: AddressSpace | undefined) {
+    this.#group = group;
+    this.#space = given ?? new AddressSpace(Ioas.open());
+    this.#ownsSpace = given === undefined;
+    if (group !== undefined) seats.set(group, this);
+  }
+
+  /** One user more of the seat of a group, with the space given or that of the others, or a new one. */
+  static async take(group: number | undefined, given: AddressSpace | undefined): Promise<Seat> {
+    const found = () => (group === undefined ? undefined : seats.get(group));
+    // What closes its devices has to be done with that: until then, the group is theirs.
+    for (let seat = found(); seat?.space.closed; seat = found()) await seat.space.close();
+    const seat = found() ?? new Seat(group, given);
+    if (given !== undefined && seat.space !== given) {
+      throw new VfioError(
+        'ERR_VFIO_OTHER_ADDRESS_SPACE',
+        `IOMMU group ${group} is in another address space already`,
+        { hint: hints.oneSpacePerGroup() },
+      );
+    }
+    seat.#users += 1;
+    return seat;
   }
 
   get space(): AddressSpace {
     return this.#space;
   }
 
+  get shared(): boolean {
+    return this.#users > 1;
+  }
+
+  /** The group is in another space now. */
+  async move(space: AddressSpace): Promise<void> {
+    const [old, owned] = [this.#space, this.#ownsSpace];
+    this.#space = space;
+    this.#ownsSpace = false;
+    await space.joined('kept');
+    if (owned) await old.close();
+  }
+
+  /** One user less; with the last goes the space, if it came with the first. */
+  async leave(): Promise<void> {
+    this.#users -= 1;
+    if (this.#users > 0) return;
+    if (this.#group !== undefined && seats.get(this.#group) === this) seats.delete(this.#group);
+    if (this.#ownsSpace && !this.#space.closed) await this.#space.close();
+  }
+}
+
+class CdevAttachment implements Attachment, IoasDevice {
+  readonly fd: number;
+  readonly id: number;
+  readonly #seat: Seat;
+
+  constructor(fd: number, id: number, seat: Seat) {
+    this.fd = fd;
+    this.id = id;
+    this.#seat = seat;
+  }
+
+  get space(): AddressSpace {
+    return this.#seat.space;
+  }
+
   /** To another space of the same iommufd; the kernel replaces one by the other without a gap. */
   async move(space: AddressSpace): Promise<void> {
-    const from = ioasOf(this.#space);
+    const from = ioasOf(this.space);
     const to = ioasOf(space);
     if (from.iommufd !== to.iommufd) {
       throw new VfioError(
@@ -85,14 +148,15 @@ class CdevAttachment implements Attachment, IoasDevice {
         },
       );
     }
+    if (this.#seat.shared) {
+      throw new VfioError('ERR_VFIO_OTHER_ADDRESS_SPACE', 'another device of its group is open', {
+        hint: hints.oneSpacePerGroup(),
+      });
+    }
     await this.attach(to.id);
     from.removeDevice(this);
     to.addDevice(this);
-    const [old, owned] = [this.#space, this.#ownsSpace];
-    this.#space = space;
-    this.#ownsSpace = false;
-    await space.joined('kept');
-    if (owned) await old.close();
+    await this.#seat.move(space);
   }
 
   attach(ptId: number): Promise<number> {
@@ -100,17 +164,8 @@ class CdevAttachment implements Attachment, IoasDevice {
   }
 
   async release(): Promise<void> {
-    ioasOf(this.#space).removeDevice(this);
-    if (this.#ownsSpace && !this.#space.closed) await this.#space.close();
-  }
-}
-
-function ownSpace(fd: number): AddressSpace {
-  try {
-    return new AddressSpace(Ioas.open());
-  } catch (error) {
-    native.close(fd);
-    throw error;
+    ioasOf(this.space).removeDevice(this);
+    await this.#seat.leave();
   }
 }
 
