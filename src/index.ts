@@ -25,6 +25,7 @@ export type {
 export type { DmaPool, PoolBuffer, PoolOptions } from './dma/pool';
 export { VfioError, type VfioErrorCode, type VfioErrorDetails } from './errors';
 export type { IovaRange } from './ioctl/container';
+export type { IommuHwInfo } from './ioctl/iommufd';
 export type { IrqEvent } from './irq/event-queue';
 export { Eventfd, type EventfdHandle } from './irq/eventfd';
 export type {

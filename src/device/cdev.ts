@@ -1,17 +1,20 @@
 /** A device through its own character device (/dev/vfio/devices/vfioN) and iommufd. */
 import { constants as fsConstants } from 'node:fs';
 import { join } from 'node:path';
-import { AddressSpace } from '../dma/address-space';
+import type { AddressSpace } from '../dma/address-space';
 import { Ioas } from '../dma/ioas';
 import type { IoasDevice } from '../dma/ioas-dirty';
+import { type PasidDevice, Pasids } from '../dma/pasids';
 import { check, isErrno, systemError, VfioError } from '../errors';
 import { hints } from '../hints';
-import { deviceAttachIommufdPt, deviceBindIommufd } from '../ioctl/cdev';
+import { deviceAttachIommufdPt, deviceBindIommufd, deviceDetachIommufdPt } from '../ioctl/cdev';
+import { type IommuHwInfo, iommuHwInfo } from '../ioctl/iommufd';
 import { native } from '../native';
 import { findHolders } from '../pci/holders';
 import { DEV_VFIO } from '../pci/paths';
 import { listDirectory, type PciDevice } from '../pci/sysfs';
-import type { Attachment } from './attachment';
+import type { Attachment, IommufdAttachment } from './attachment';
+import { GroupSeat } from './group-seat';
 import { vfTokenBytes } from './vf-token';
 
 export interface CdevOptions {
@@ -39,9 +42,9 @@ export function cdevPath({ path }: PciDevice): string | undefined {
 export async function openCdev(pci: PciDevice, options: CdevOptions): Promise<Attachment> {
   const { vfToken, addressSpace } = options;
   const fd = options.fd === undefined ? openNode(pci) : adopt(options.fd);
-  let seat: Seat | undefined;
+  let seat: GroupSeat | undefined;
   try {
-    seat = await Seat.take(pci.iommuGroup, addressSpace);
+    seat = await GroupSeat.take(pci.iommuGroup, addressSpace);
     const ioas = ioasOf(seat.space);
     const token = vfToken === undefined ? undefined : vfTokenBytes(vfToken);
     const id = await deviceBindIommufd(fd, ioas.iommufd, token);
@@ -57,113 +60,64 @@ export async function openCdev(pci: PciDevice, options: CdevOptions): Promise<At
   }
 }
 
-/** Seats taken, by IOMMU group. */
-const seats = new Map<number, Seat>();
-
-/**
- * A group's place in an address space. For the kernel, all devices of a group have one owner, an
- * iommufd, and one page table.
- */
-class Seat {
-  readonly #group: number | undefined;
-  #space: AddressSpace;
-  #ownsSpace: boolean;
-  #users = 0;
-
-  private constructor(group: number | undefined, given: AddressSpace | undefined) {
-    this.#group = group;
-    this.#space = given ?? new AddressSpace(Ioas.open());
-    this.#ownsSpace = given === undefined;
-    if (group !== undefined) seats.set(group, this);
-  }
-
-  /** One user more of the seat of a group, with the space given or that of the others, or a new one. */
-  static async take(group: number | undefined, given: AddressSpace | undefined): Promise<Seat> {
-    const found = () => (group === undefined ? undefined : seats.get(group));
-    // What closes its devices has to be done with that: until then, the group is theirs.
-    for (let seat = found(); seat?.space.closed; seat = found()) await seat.space.close();
-    const seat = found() ?? new Seat(group, given);
-    if (given !== undefined && seat.space !== given) {
-      throw new VfioError(
-        'ERR_VFIO_OTHER_ADDRESS_SPACE',
-        `IOMMU group ${group} is in another address space already`,
-        { hint: hints.oneSpacePerGroup() },
-      );
-    }
-    seat.#users += 1;
-    return seat;
-  }
-
-  get space(): AddressSpace {
-    return this.#space;
-  }
-
-  get shared(): boolean {
-    return this.#users > 1;
-  }
-
-  /** The group is in another space now. */
-  async move(space: AddressSpace): Promise<void> {
-    const [old, owned] = [this.#space, this.#ownsSpace];
-    this.#space = space;
-    this.#ownsSpace = false;
-    await space.joined('kept');
-    if (owned) await old.close();
-  }
-
-  /** One user less; with the last goes the space, if it came with the first. */
-  async leave(): Promise<void> {
-    this.#users -= 1;
-    if (this.#users > 0) return;
-    if (this.#group !== undefined && seats.get(this.#group) === this) seats.delete(this.#group);
-    if (this.#ownsSpace && !this.#space.closed) await this.#space.close();
-  }
-}
-
-class CdevAttachment implements Attachment, IoasDevice {
+class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, PasidDevice {
   readonly fd: number;
   readonly id: number;
-  readonly #seat: Seat;
+  readonly #pasids: Pasids;
+  readonly #seat: GroupSeat;
 
-  constructor(fd: number, id: number, seat: Seat) {
+  constructor(fd: number, id: number, seat: GroupSeat) {
     this.fd = fd;
     this.id = id;
     this.#seat = seat;
+    this.#pasids = new Pasids(ioasOf(seat.space).iommufd, this);
   }
 
   get space(): AddressSpace {
     return this.#seat.space;
   }
 
+  get iommufd(): IommufdAttachment {
+    return this;
+  }
+
   /** To another space of the same iommufd; the kernel replaces one by the other without a gap. */
   async move(space: AddressSpace): Promise<void> {
     const from = ioasOf(this.space);
     const to = ioasOf(space);
-    if (from.iommufd !== to.iommufd) {
-      throw new VfioError(
-        'ERR_VFIO_OTHER_ADDRESS_SPACE',
-        'the address space is of another iommufd',
-        {
-          hint: 'make it by sibling(): spaces of one iommufd can exchange devices',
-        },
-      );
-    }
-    if (this.#seat.shared) {
-      throw new VfioError('ERR_VFIO_OTHER_ADDRESS_SPACE', 'another device of its group is open', {
-        hint: hints.oneSpacePerGroup(),
-      });
-    }
+    to.assertSibling(from);
+    this.#seat.assertAlone();
     await this.attach(to.id);
     from.removeDevice(this);
     to.addDevice(this);
     await this.#seat.move(space);
   }
 
-  attach(ptId: number): Promise<number> {
-    return deviceAttachIommufdPt(this.fd, ptId);
+  attach(ptId: number, pasid?: number): Promise<number> {
+    return deviceAttachIommufdPt(this.fd, ptId, pasid);
+  }
+
+  detach(pasid: number): Promise<void> {
+    return deviceDetachIommufdPt(this.fd, pasid);
+  }
+
+  async attachPasid(pasid: number, space: AddressSpace): Promise<void> {
+    const [own, other] = [ioasOf(this.space), ioasOf(space)];
+    other.assertSibling(own);
+    await this.#pasids.attach(pasid, other.id, own.id);
+    await space.joined('kept');
+  }
+
+  detachPasid(pasid: number): Promise<void> {
+    return this.#pasids.detach(pasid, ioasOf(this.space).id);
+  }
+
+  hwInfo(): IommuHwInfo {
+    return iommuHwInfo(ioasOf(this.space).iommufd, this.id);
   }
 
   async release(): Promise<void> {
+    this.#pasids.forget();
     ioasOf(this.space).removeDevice(this);
     await this.#seat.leave();
   }

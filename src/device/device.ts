@@ -3,11 +3,12 @@ import type { AddressSpace } from '../dma/address-space';
 import { check, closedError, isErrno, VfioError } from '../errors';
 import { VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET } from '../ioctl/constants';
 import * as ioctl from '../ioctl/device';
+import type { IommuHwInfo } from '../ioctl/iommufd';
 import { Irq, type IrqKind, type IrqListener, irqIndices } from '../irq/irq';
 import { native } from '../native';
 import { resetMethods } from '../pci/reset-methods';
 import { Sriov } from '../pci/sriov';
-import type { Attachment } from './attachment';
+import type { Attachment, IommufdAttachment } from './attachment';
 import { type FeatureSupport, probeFeatures } from './features';
 import { type AffectedDevice, affectedDevices, hotReset } from './hot-reset';
 import { LowPower } from './low-power';
@@ -59,24 +60,40 @@ export class Device implements AsyncDisposable {
    * @throws ERR_VFIO_UNSUPPORTED by the group interface, ERR_VFIO_OTHER_ADDRESS_SPACE
    */
   async moveTo(space: AddressSpace): Promise<void> {
-    this.#assertOpen();
+    const iommufd = this.#iommufd();
     const from = this.dma;
-    if (!this.#attachment.move) {
-      throw new VfioError('ERR_VFIO_UNSUPPORTED', 'an open device cannot leave its container', {
-        device: this.bdf,
-        hint: "close it and open it in the other address space, or open it with { backend: 'iommufd' }",
-      });
-    }
     // Its old space may close itself, which must not close this device.
     from.disown(this);
     space.adopt(this);
     try {
-      await this.#attachment.move(space);
+      await iommufd.move(space);
     } catch (error) {
       space.disown(this);
       from.adopt(this);
       throw error;
     }
+  }
+
+  /**
+   * DMA that the device marks with `pasid` goes to `space` (a sibling of its own space) from now on;
+   * all else stays where it goes.
+   * @throws ERR_VFIO_UNSUPPORTED (no PASIDs in device or IOMMU, or the group interface),
+   * ERR_VFIO_INVALID_ARGUMENT, ERR_VFIO_OTHER_ADDRESS_SPACE
+   */
+  async attachPasid(pasid: number, space: AddressSpace): Promise<void> {
+    await this.#iommufd().attachPasid(pasid, space);
+  }
+
+  async detachPasid(pasid: number): Promise<void> {
+    await this.#iommufd().detachPasid(pasid);
+  }
+
+  /**
+   * What the IOMMU in front of the device can do, for it (IOMMU_GET_HW_INFO).
+   * @throws ERR_VFIO_UNSUPPORTED by the group interface
+   */
+  iommuInfo(): IommuHwInfo {
+    return this.#iommufd().hwInfo();
   }
 
   /** PCI configuration space. */
@@ -287,6 +304,16 @@ export class Device implements AsyncDisposable {
       await this.#attachment.release();
       check(closed, `close ${this.bdf}`, { syscall: 'close', device: this.bdf });
     }
+  }
+
+  #iommufd(): IommufdAttachment {
+    this.#assertOpen();
+    const { iommufd } = this.#attachment;
+    if (iommufd) return iommufd;
+    throw new VfioError('ERR_VFIO_UNSUPPORTED', `${this.bdf} was opened by its group`, {
+      device: this.bdf,
+      hint: "an open device cannot leave its container, nor has it an id there: open it with { backend: 'iommufd' }",
+    });
   }
 
   #regionInfo(index: number): ioctl.RegionInfo | undefined {
