@@ -72,6 +72,17 @@ export class Group {
     }
   }
 
+  /** Whether this thread has the group open. */
+  static isOpen(id: number): boolean {
+    const group = openGroups.get(id);
+    return group !== undefined && !group.closing;
+  }
+
+  /** Its descriptor. */
+  get fd(): number {
+    return this.#fd;
+  }
+
   /** Pending from the last `release` until the kernel has the group back. */
   get closing(): Promise<void> | undefined {
     return this.#closing;
