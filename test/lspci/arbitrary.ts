@@ -71,15 +71,15 @@ const extended: readonly Slot[] = [
     id: 0x15,
     offset: 0x210,
     size: 12,
-    // One BAR; lspci 3.9 knows sizes up to 512 GiB in the current one, and no later ones.
-    adjust: both(masked32(8, 0x1f00, 0x20), masked32(4, 0x00ff_fff0, 0x10)),
+    // One BAR, of one size at least, and none above 128 TiB, which lspci 3.9 does not look for.
+    adjust: both(masked32(8, 0x1f00, 0x20), masked32(4, 0xffff_fff0, 0x10)),
   },
   { id: 0x0b, offset: 0x230, size: 16, adjust: masked32(4, 0xf_ffff, 16 << 20) },
   {
     id: 0x23,
     offset: 0x250,
     size: 16,
-    adjust: both(masked32(4, 0xf_0000, (16 << 20) | 0x1234)),
+    adjust: masked32(4, 0xf_0000, (16 << 20) | 0x1234),
   },
   { id: 0x1f, offset: 0x270, size: 12 },
 ];
