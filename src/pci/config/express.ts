@@ -53,7 +53,7 @@ function transactionSize(code: number): number | null {
 
 /** In watts: the value counts 1, 1/10, 1/100 or 1/1000, but for three codes (PCIe 6.0, 7.5.3.9). */
 function slotPowerLimit(value: number, scale: number): number {
-  const special = scale === 0 ? { 0xf0: 250, 0xf1: 275, 0xf2: 300 }[value] : undefined;
+  const special = scale === 0 ? { 240: 250, 241: 275, 242: 300 }[value] : undefined;
   return special ?? value / 10 ** scale;
 }
 
