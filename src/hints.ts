@@ -16,6 +16,9 @@ export const hints = {
   groupNotViable: (group: number, blockers: readonly string[]) =>
     `every device of IOMMU group ${group} must be bound to vfio-pci or to no driver; these block: ` +
     (blockers.length > 0 ? blockers.join(', ') : 'none that sysfs shows'),
+  groupOwned: () =>
+    'another iommufd has a device of its IOMMU group (that of another process, or another address space), ' +
+    'or its interrupts cannot be isolated: interrupt remapping is off',
   groupBusy: (path: string, holders: readonly string[]) =>
     `${path} can be opened once, and stays busy until the device, the group and every mapping of a ` +
     `BAR are gone; ${holders.length > 0 ? `held by ${holders.join(', ')}` : 'fuser -v shows the holder (root sees all processes)'}`,
@@ -51,6 +54,9 @@ export const hints = {
   deviceGone: () =>
     'the device does not answer: memory decoding is off (PCI_COMMAND), it is in a low-power state, ' +
     'or it was unplugged; after a reset or once decoding is on again, call region.restore()',
+  hotResetBlocked: (blockers: readonly string[]) =>
+    `all devices on it have to be bound to vfio-pci, and open here (by groups: one of each group; by ` +
+    `iommufd: all in address spaces of one iommufd); in the way: ${blockers.join('; ')}`,
   sriovDisabled: () =>
     'vfio-pci allows VFs only if it was loaded with enable_sriov=1: modprobe vfio-pci enable_sriov=1, ' +
     'or echo Y > /sys/module/vfio_pci/parameters/enable_sriov and bind the device again',

@@ -1,4 +1,8 @@
 export { Device } from './device/device';
+export type { FeatureName, FeatureSupport } from './device/features';
+export type { AffectedDevice } from './device/hot-reset';
+export type { Ioeventfd, IoeventfdOptions } from './device/ioeventfd';
+export type { LowPower, LowPowerOptions } from './device/low-power';
 export { type OpenOptions, openDevice } from './device/open';
 export { Region, type RegionName } from './device/region';
 export type { FeatureFinding, UapiFinding } from './device/uapi-findings';
@@ -23,8 +27,17 @@ export type {
 export type { DmaPool, PoolBuffer, PoolOptions } from './dma/pool';
 export { VfioError, type VfioErrorCode, type VfioErrorDetails } from './errors';
 export type { IovaRange } from './ioctl/container';
+export type { IommuHwInfo } from './ioctl/iommufd';
 export type { IrqEvent } from './irq/event-queue';
-export { Irq, type IrqKind, type IrqListener, type IrqOptions } from './irq/irq';
+export { Eventfd, type EventfdHandle } from './irq/eventfd';
+export type {
+  Irq,
+  IrqKind,
+  IrqListener,
+  IrqOptions,
+  Vectors,
+  WaitOptions,
+} from './irq/irq';
 export { parseBdf } from './pci/address';
 export { type Binding, bindDriver } from './pci/bind';
 export {
@@ -42,5 +55,6 @@ export type { BridgeWindow, ConfigBar, ConfigHeader, ExpansionRom } from './pci/
 export { readConfigBytes, readConfigSpace } from './pci/config/read';
 export type { ConfigProblem } from './pci/config/walk';
 export { type GroupMember, iommuGroupMembers } from './pci/iommu-group';
+export { resetMethods } from './pci/reset-methods';
 export { Sriov } from './pci/sriov';
 export { type PciDevice, readPciDevice } from './pci/sysfs';

@@ -1,17 +1,20 @@
 /** A device through its own character device (/dev/vfio/devices/vfioN) and iommufd. */
 import { constants as fsConstants } from 'node:fs';
 import { join } from 'node:path';
-import { AddressSpace } from '../dma/address-space';
+import type { AddressSpace } from '../dma/address-space';
 import { Ioas } from '../dma/ioas';
 import type { IoasDevice } from '../dma/ioas-dirty';
+import { type PasidDevice, Pasids } from '../dma/pasids';
 import { check, isErrno, systemError, VfioError } from '../errors';
 import { hints } from '../hints';
-import { deviceAttachIommufdPt, deviceBindIommufd } from '../ioctl/cdev';
+import { deviceAttachIommufdPt, deviceBindIommufd, deviceDetachIommufdPt } from '../ioctl/cdev';
+import { type IommuHwInfo, iommuHwInfo } from '../ioctl/iommufd';
 import { native } from '../native';
 import { findHolders } from '../pci/holders';
 import { DEV_VFIO } from '../pci/paths';
 import { listDirectory, type PciDevice } from '../pci/sysfs';
-import type { Attachment } from './attachment';
+import type { Attachment, IommufdAttachment } from './attachment';
+import { GroupSeat } from './group-seat';
 import { vfTokenBytes } from './vf-token';
 
 export interface CdevOptions {
@@ -33,84 +36,90 @@ export function cdevPath({ path }: PciDevice): string | undefined {
 
 /**
  * Open, bind to the iommufd of the address space, and attach.
- * @throws EBUSY (in use, also by way of its group), EACCES (permission or VF token), EINVAL
+ * @throws EBUSY (in use, also by way of its group), EACCES (permission or VF token), EINVAL,
+ * EPERM (its group is somebody else's), ERR_VFIO_OTHER_ADDRESS_SPACE
  */
 export async function openCdev(pci: PciDevice, options: CdevOptions): Promise<Attachment> {
   const { vfToken, addressSpace } = options;
   const fd = options.fd === undefined ? openNode(pci) : adopt(options.fd);
-  const space = addressSpace ?? ownSpace(fd);
+  let seat: GroupSeat | undefined;
   try {
-    const ioas = ioasOf(space);
+    seat = await GroupSeat.take(pci.iommuGroup, addressSpace);
+    const ioas = ioasOf(seat.space);
     const token = vfToken === undefined ? undefined : vfTokenBytes(vfToken);
     const id = await deviceBindIommufd(fd, ioas.iommufd, token);
-    const attachment = new CdevAttachment(fd, id, space, addressSpace === undefined);
+    const attachment = new CdevAttachment(fd, id, seat);
     await attachment.attach(ioas.id);
     ioas.addDevice(attachment);
-    await space.joined('kept');
+    await seat.space.joined('kept');
     return attachment;
   } catch (error) {
     await native.closeAsync(fd);
-    if (addressSpace === undefined) await space.close();
+    await seat?.leave();
     throw error;
   }
 }
 
-class CdevAttachment implements Attachment, IoasDevice {
+class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, PasidDevice {
   readonly fd: number;
   readonly id: number;
-  #space: AddressSpace;
-  #ownsSpace: boolean;
+  readonly #pasids: Pasids;
+  readonly #seat: GroupSeat;
 
-  constructor(fd: number, id: number, space: AddressSpace, ownsSpace: boolean) {
+  constructor(fd: number, id: number, seat: GroupSeat) {
     this.fd = fd;
     this.id = id;
-    this.#space = space;
-    this.#ownsSpace = ownsSpace;
+    this.#seat = seat;
+    this.#pasids = new Pasids(ioasOf(seat.space).iommufd, this);
   }
 
   get space(): AddressSpace {
-    return this.#space;
+    return this.#seat.space;
+  }
+
+  get iommufd(): IommufdAttachment {
+    return this;
   }
 
   /** To another space of the same iommufd; the kernel replaces one by the other without a gap. */
   async move(space: AddressSpace): Promise<void> {
-    const from = ioasOf(this.#space);
+    const from = ioasOf(this.space);
     const to = ioasOf(space);
-    if (from.iommufd !== to.iommufd) {
-      throw new VfioError(
-        'ERR_VFIO_OTHER_ADDRESS_SPACE',
-        'the address space is of another iommufd',
-        {
-          hint: 'make it by sibling(): spaces of one iommufd can exchange devices',
-        },
-      );
-    }
+    to.assertSibling(from);
+    this.#seat.assertAlone();
     await this.attach(to.id);
     from.removeDevice(this);
     to.addDevice(this);
-    const [old, owned] = [this.#space, this.#ownsSpace];
-    this.#space = space;
-    this.#ownsSpace = false;
-    await space.joined('kept');
-    if (owned) await old.close();
+    await this.#seat.move(space);
   }
 
-  attach(ptId: number): Promise<number> {
-    return deviceAttachIommufdPt(this.fd, ptId);
+  attach(ptId: number, pasid?: number): Promise<number> {
+    return deviceAttachIommufdPt(this.fd, ptId, pasid);
+  }
+
+  detach(pasid: number): Promise<void> {
+    return deviceDetachIommufdPt(this.fd, pasid);
+  }
+
+  async attachPasid(pasid: number, space: AddressSpace): Promise<void> {
+    const [own, other] = [ioasOf(this.space), ioasOf(space)];
+    other.assertSibling(own);
+    await this.#pasids.attach(pasid, other.id, own.id);
+    await space.joined('kept');
+  }
+
+  detachPasid(pasid: number): Promise<void> {
+    return this.#pasids.detach(pasid, ioasOf(this.space).id);
+  }
+
+  hwInfo(): IommuHwInfo {
+    return iommuHwInfo(ioasOf(this.space).iommufd, this.id);
   }
 
   async release(): Promise<void> {
-    ioasOf(this.#space).removeDevice(this);
-    if (this.#ownsSpace && !this.#space.closed) await this.#space.close();
-  }
-}
-
-function ownSpace(fd: number): AddressSpace {
-  try {
-    return new AddressSpace(Ioas.open());
-  } catch (error) {
-    native.close(fd);
-    throw error;
+    this.#pasids.forget();
+    ioasOf(this.space).removeDevice(this);
+    await this.#seat.leave();
   }
 }
 

@@ -1,13 +1,18 @@
 /** A device opened through VFIO. */
 import type { AddressSpace } from '../dma/address-space';
 import { check, closedError, isErrno, VfioError } from '../errors';
-import { VFIO_DEVICE_FLAGS_RESET } from '../ioctl/constants';
+import { VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET } from '../ioctl/constants';
 import * as ioctl from '../ioctl/device';
-import { Irq, type IrqKind, irqIndices } from '../irq/irq';
+import type { IommuHwInfo } from '../ioctl/iommufd';
+import { Irq, type IrqKind, type IrqListener, irqIndices } from '../irq/irq';
 import { native } from '../native';
 import { type ConfigSpace, decodeConfigSpace } from '../pci/config/decode';
+import { resetMethods } from '../pci/reset-methods';
 import { Sriov } from '../pci/sriov';
-import type { Attachment } from './attachment';
+import type { Attachment, IommufdAttachment } from './attachment';
+import { type FeatureSupport, probeFeatures } from './features';
+import { type AffectedDevice, affectedDevices, hotReset } from './hot-reset';
+import { LowPower } from './low-power';
 import { Region, type RegionName, regionIndices } from './region';
 import { vfTokenBytes } from './vf-token';
 
@@ -20,6 +25,7 @@ export class Device implements AsyncDisposable {
   readonly bdf: string;
   readonly info: ioctl.DeviceInfo;
   readonly sriov: Sriov;
+  readonly lowPower: LowPower;
   readonly #fd: number;
   readonly #attachment: Attachment;
   readonly #regions = new Map<number, Region>();
@@ -35,6 +41,7 @@ export class Device implements AsyncDisposable {
     this.#attachment = attachment;
     this.sriov = new Sriov(bdf);
     this.info = ioctl.deviceGetInfo(this.#fd);
+    this.lowPower = new LowPower(bdf, this.#fd, () => this.#restoreRegions());
     attachment.space.adopt(this);
     this.#releaseOnRequest();
   }
@@ -54,24 +61,40 @@ export class Device implements AsyncDisposable {
    * @throws ERR_VFIO_UNSUPPORTED by the group interface, ERR_VFIO_OTHER_ADDRESS_SPACE
    */
   async moveTo(space: AddressSpace): Promise<void> {
-    this.#assertOpen();
+    const iommufd = this.#iommufd();
     const from = this.dma;
-    if (!this.#attachment.move) {
-      throw new VfioError('ERR_VFIO_UNSUPPORTED', 'an open device cannot leave its container', {
-        device: this.bdf,
-        hint: "close it and open it in the other address space, or open it with { backend: 'iommufd' }",
-      });
-    }
     // Its old space may close itself, which must not close this device.
     from.disown(this);
     space.adopt(this);
     try {
-      await this.#attachment.move(space);
+      await iommufd.move(space);
     } catch (error) {
       space.disown(this);
       from.adopt(this);
       throw error;
     }
+  }
+
+  /**
+   * DMA that the device marks with `pasid` goes to `space` (a sibling of its own space) from now on;
+   * all else stays where it goes.
+   * @throws ERR_VFIO_UNSUPPORTED (no PASIDs in device or IOMMU, or the group interface),
+   * ERR_VFIO_INVALID_ARGUMENT, ERR_VFIO_OTHER_ADDRESS_SPACE
+   */
+  async attachPasid(pasid: number, space: AddressSpace): Promise<void> {
+    await this.#iommufd().attachPasid(pasid, space);
+  }
+
+  async detachPasid(pasid: number): Promise<void> {
+    await this.#iommufd().detachPasid(pasid);
+  }
+
+  /**
+   * What the IOMMU in front of the device can do, for it (IOMMU_GET_HW_INFO).
+   * @throws ERR_VFIO_UNSUPPORTED by the group interface
+   */
+  iommuInfo(): IommuHwInfo {
+    return this.#iommufd().hwInfo();
   }
 
   /** PCI configuration space. */
@@ -145,13 +168,32 @@ export class Device implements AsyncDisposable {
     return kinds.filter((kind) => (this.#irqInfo(irqIndices[kind])?.count ?? 0) > 0);
   }
 
+  /**
+   * Call `listener` at each event until the returned function is called. 'error': the device or a port
+   * above it reported an uncorrectable error (AER), and the device is to be reset. 'request': the
+   * kernel asks for the device back (an unbind, an unplug), again every few seconds until it is
+   * closed; whoever listens has to do that.
+   * @throws ERR_VFIO_NO_INTERRUPT for 'error' of a device that is not PCI Express
+   */
+  on(event: 'error' | 'request', listener: IrqListener): () => void {
+    const irq = this.irq(event === 'error' ? 'err' : 'req');
+    if (irq.enabled.length === 0) this.#enableQuietly(irq);
+    return irq.on(listener);
+  }
+
   /** Let the device do DMA and send MSIs. It is off when the device is opened. */
   enableBusMaster(): void {
-    this.config.write16(PCI_COMMAND, this.config.read16(PCI_COMMAND) | PCI_COMMAND_MASTER);
+    this.#setBusMaster('set');
   }
 
   disableBusMaster(): void {
-    this.config.write16(PCI_COMMAND, this.config.read16(PCI_COMMAND) & ~PCI_COMMAND_MASTER);
+    this.#setBusMaster('clear');
+  }
+
+  /** The features of VFIO_DEVICE_FEATURE that the device has. */
+  features(): FeatureSupport[] {
+    this.#assertOpen();
+    return probeFeatures(this.#fd);
   }
 
   /** Whether the kernel knows a way to reset this device and no other. */
@@ -159,23 +201,39 @@ export class Device implements AsyncDisposable {
     return (this.info.flags & VFIO_DEVICE_FLAGS_RESET) !== 0;
   }
 
+  /** The ways to reset it that `reset` has, best first: see `resetMethods`. */
+  get resetMethods(): string[] {
+    return resetMethods(this.bdf);
+  }
+
   /**
-   * Reset the function. Registers and config space (bus master too) are as after power-on.
-   * @throws ERR_VFIO_NO_RESET, EAGAIN (unplugged)
+   * Reset the function. Registers are as after power-on; config space and interrupts are restored.
+   * @throws ERR_VFIO_NO_RESET, EAGAIN (it is being unplugged)
    */
   async reset(): Promise<void> {
     this.#assertOpen();
     if (!this.canReset) {
       throw new VfioError('ERR_VFIO_NO_RESET', `${this.bdf} has no reset of its own`, {
         device: this.bdf,
-        hint: 'its bus may have one, for all devices on it; /sys/bus/pci/devices/*/reset_method lists what a device has',
+        hint: 'its bus may have one, for all devices on it: hotReset()',
       });
     }
-    const reset = ioctl.deviceReset(this.#fd);
-    this.#resetting = reset.catch(() => {});
-    await reset;
-    if (this.closed) return;
-    for (const region of this.#regions.values()) region.restore();
+    await this.#whileResetting(ioctl.deviceReset(this.#fd));
+  }
+
+  /** The devices that `hotReset` would reset, this among them. @throws ERR_VFIO_NO_RESET if there is no such reset */
+  hotResetDevices(): AffectedDevice[] {
+    this.#assertOpen();
+    return affectedDevices(this.#fd, this.bdf);
+  }
+
+  /**
+   * Reset the slot or bus, with all devices on it (`hotResetDevices`), which all have to be open here.
+   * @throws ERR_VFIO_NO_RESET with what is in the way, EBUSY (devices are being reset or mapped)
+   */
+  async hotReset(): Promise<void> {
+    this.#assertOpen();
+    await this.#whileResetting(hotReset(this.#fd, this.bdf));
   }
 
   /**
@@ -208,9 +266,34 @@ export class Device implements AsyncDisposable {
     request.on(() => {
       if (request.listeners === 1) void this.close();
     });
-    request.unref();
+    this.#enableQuietly(request);
+  }
+
+  /** For interrupts that have no say in how long the process lives. */
+  #enableQuietly(irq: Irq): void {
+    irq.unref();
     // A device that is closed meanwhile has nobody to tell.
-    request.enable().catch(() => {});
+    irq.enable().catch(() => {});
+  }
+
+  #setBusMaster(op: 'set' | 'clear'): void {
+    if ((this.info.flags & VFIO_DEVICE_FLAGS_PCI) === 0) {
+      this.#assertOpen();
+      ioctl.deviceFeatureBusMaster(this.#fd, op);
+      return;
+    }
+    const others = this.config.read16(PCI_COMMAND) & ~PCI_COMMAND_MASTER;
+    this.config.write16(PCI_COMMAND, op === 'set' ? others | PCI_COMMAND_MASTER : others);
+  }
+
+  async #whileResetting(reset: Promise<void>): Promise<void> {
+    this.#resetting = reset.catch(() => {});
+    await reset;
+    if (!this.closed) this.#restoreRegions();
+  }
+
+  #restoreRegions(): void {
+    for (const region of this.#regions.values()) region.restore();
   }
 
   async #close(): Promise<void> {
@@ -222,6 +305,7 @@ export class Device implements AsyncDisposable {
       if (!isErrno(error, 'EIO')) throw error;
     }
     for (const region of this.#regions.values()) region.close();
+    this.lowPower.close();
     try {
       await Promise.all([...this.#irqs.values()].map((irq) => irq.close()));
     } finally {
@@ -231,6 +315,16 @@ export class Device implements AsyncDisposable {
       await this.#attachment.release();
       check(closed, `close ${this.bdf}`, { syscall: 'close', device: this.bdf });
     }
+  }
+
+  #iommufd(): IommufdAttachment {
+    this.#assertOpen();
+    const { iommufd } = this.#attachment;
+    if (iommufd) return iommufd;
+    throw new VfioError('ERR_VFIO_UNSUPPORTED', `${this.bdf} was opened by its group`, {
+      device: this.bdf,
+      hint: "an open device cannot leave its container, nor has it an id there: open it with { backend: 'iommufd' }",
+    });
   }
 
   #regionInfo(index: number): ioctl.RegionInfo | undefined {

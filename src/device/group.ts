@@ -8,7 +8,7 @@ import { VFIO_GROUP_FLAGS_VIABLE } from '../ioctl/constants';
 import { groupGetDeviceFd, groupGetStatus } from '../ioctl/group';
 import { native } from '../native';
 import { findHolders } from '../pci/holders';
-import { blockingMembers } from '../pci/iommu-group';
+import { blockingMembers, isUnprotected } from '../pci/iommu-group';
 import { DEV_VFIO } from '../pci/paths';
 
 export interface GroupOptions {
@@ -70,6 +70,17 @@ export class Group {
       await group.release();
       throw error;
     }
+  }
+
+  /** Whether this thread has the group open. */
+  static isOpen(id: number): boolean {
+    const group = openGroups.get(id);
+    return group !== undefined && !group.closing;
+  }
+
+  /** Its descriptor. */
+  get fd(): number {
+    return this.#fd;
   }
 
   /** Pending from the last `release` until the kernel has the group back. */
@@ -162,8 +173,10 @@ function openError(result: number, id: number, path: string): VfioError {
   const error = systemError(result, `open ${path}`, { syscall: 'open', path });
   const hint = isErrno(error, 'EBUSY')
     ? hints.groupBusy(path, findHolders(path))
-    : isErrno(error, 'EACCES') || isErrno(error, 'EPERM')
-      ? hints.groupPermission(path, id)
-      : hints.modulesMissing();
+    : isUnprotected(id) && isErrno(error, 'ENOENT')
+      ? hints.noIommu()
+      : isErrno(error, 'EACCES') || isErrno(error, 'EPERM')
+        ? hints.groupPermission(path, id)
+        : hints.modulesMissing();
   return systemError(result, `open ${path}`, { syscall: 'open', path, hint });
 }

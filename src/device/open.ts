@@ -2,9 +2,11 @@ import { existsSync } from 'node:fs';
 import { release } from 'node:os';
 import type { AddressSpace } from '../dma/address-space';
 import { Container, IOMMUFD_PATH } from '../dma/container';
-import { closedError, isErrno, VfioError } from '../errors';
+import { closedError, VfioError } from '../errors';
 import { hints } from '../hints';
 import { native } from '../native';
+import { findHolders } from '../pci/holders';
+import { blockingMembers } from '../pci/iommu-group';
 import { type PciDevice, readPciDevice } from '../pci/sysfs';
 import type { Attachment } from './attachment';
 import { cdevPath, openCdev } from './cdev';
@@ -114,13 +116,38 @@ async function attachGroup(pci: PciDevice, options: OpenOptions): Promise<Attach
 }
 
 /** Only dmesg tells what the kernel meant by its errno. */
-function explain(error: unknown, { bdf }: PciDevice): unknown {
+function explain(error: unknown, pci: PciDevice): unknown {
+  const { bdf, iommuGroup } = pci;
   if (!(error instanceof VfioError) || error.syscall !== 'ioctl') return error;
-  const hint = isErrno(error, 'EACCES')
-    ? hints.tokenRequired()
-    : isErrno(error, 'EINVAL')
-      ? hints.tokenNotTaken()
-      : error.hint;
   const { code, message, errno, syscall, ioctl, path, cause } = error;
-  return new VfioError(code, message, { errno, syscall, ioctl, path, device: bdf, hint, cause });
+  const details = { errno, syscall, ioctl, path, device: bdf, cause };
+  switch (code) {
+    case 'EACCES':
+      return new VfioError(code, message, { ...details, hint: hints.tokenRequired() });
+    case 'EINVAL': {
+      const node = ioctl === 'VFIO_DEVICE_BIND_IOMMUFD' ? cdevPath(pci) : undefined;
+      const holders = node === undefined ? [] : findHolders(node);
+      if (node === undefined || holders.length === 0) {
+        return new VfioError(code, message, { ...details, hint: hints.tokenNotTaken() });
+      }
+      // A character device can be opened by many, but bound once.
+      return new VfioError('EBUSY', `${node} is in use`, {
+        ...details,
+        path: node,
+        hint: hints.groupBusy(node, holders),
+      });
+    }
+    case 'EPERM': {
+      const blockers = iommuGroup === undefined ? [] : blockingMembers(iommuGroup);
+      if (iommuGroup === undefined || blockers.length === 0) {
+        return new VfioError(code, message, { ...details, hint: hints.groupOwned() });
+      }
+      return new VfioError('ERR_VFIO_GROUP_NOT_VIABLE', `IOMMU group ${iommuGroup} is not viable`, {
+        ...details,
+        hint: hints.groupNotViable(iommuGroup, blockers),
+      });
+    }
+    default:
+      return new VfioError(code, message, { ...details, hint: error.hint });
+  }
 }

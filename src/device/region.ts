@@ -1,10 +1,13 @@
 /** A region of a device: a BAR, the expansion ROM, config space, VGA. */
+import { constants } from 'node:os';
 import { check, closedError, systemError, VfioError } from '../errors';
 import { hints } from '../hints';
 import * as abi from '../ioctl/constants';
 import type { RegionInfo } from '../ioctl/device';
 import { deviceFeatureDmaBuf } from '../ioctl/device-features';
+import type { EventfdHandle } from '../irq/eventfd';
 import { MEMORY_DEVICE, native, PROT_READ, PROT_WRITE, type RegisterAccessors } from '../native';
+import { Ioeventfd, type IoeventfdOptions } from './ioeventfd';
 
 /** Indices of VFIO_DEVICE_GET_REGION_INFO for PCI. */
 export const regionIndices = {
@@ -39,6 +42,7 @@ export class Region {
   readonly #fileOffset: number;
   readonly #range: number | undefined;
   readonly #access: RegisterAccessors;
+  readonly #ioeventfds = new Set<Ioeventfd>();
   #closed = false;
 
   /** Made by the device. */
@@ -157,6 +161,21 @@ export class Region {
     ]);
   }
 
+  /**
+   * Have the kernel write to the region whenever `eventfd` is signaled, whoever does that (a VMM's
+   * ioeventfd, another process), until it is closed, or the region. BARs only.
+   * @throws EINVAL for another region, or a width that the kernel does not have (64 bits), EEXIST for
+   * a write that is there already, ENOSPC from 1000 on
+   */
+  ioeventfd(eventfd: EventfdHandle, options: IoeventfdOptions): Ioeventfd {
+    const width = options.width / 8;
+    this.#assertInside(options.offset, width);
+    if (options.offset % width !== 0) this.#fail(-constants.errno.EINVAL, options.offset, width);
+    const ioeventfd = new Ioeventfd(this.#deviceFd, this.#fileOffset, options, eventfd);
+    this.#ioeventfds.add(ioeventfd);
+    return ioeventfd;
+  }
+
   /** Map the region anew after the device did not answer (EIO). */
   restore(): void {
     if (this.#closed) throw this.#closedError();
@@ -169,6 +188,7 @@ export class Region {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    for (const ioeventfd of this.#ioeventfds) ioeventfd.close();
     this.#access.close();
     if (this.#range !== undefined) native.rangeRelease(this.#range);
   }

@@ -4,21 +4,25 @@ import { closedError, VfioError } from '../errors';
 import { hints } from '../hints';
 import type { IovaRange } from '../ioctl/container';
 import { native } from '../native';
-import type { BackendName, DmaBackend, Geometry } from './backend';
+import type { BackendName, DmaBackend } from './backend';
 import { DmaBuffer } from './buffer';
 import { mapInChunks } from './chunks';
 import { DirtyTracker } from './dirty-tracker';
-import { brokenRule, explainMapError } from './explain';
-import { IovaAllocator } from './iova-allocator';
+import { explainMapError } from './explain';
+import { Ioas } from './ioas';
 import { DmaMapping } from './mapping';
 import { memlockRefusal, readMemlock } from './memlock';
 import { allocateMemory, assertPages, fileMemory, lockMemory, type Memory } from './memory';
 import type { AllocOptions, DmaUsage, MapOptions, PeerOptions, PeerRegion } from './options';
+import { Placement } from './placement';
 import { createPool, type DmaPool, type PoolOptions } from './pool';
 import { type SharedMemory, sharedAddress } from './shared-memory';
 
 /** What an ArrayBuffer of Node 20 can hold. */
 const MAX_BUFFER = 0xffff_ffff;
+
+/** A mapping, or a buffer that has one. */
+type Mapped = Pick<DmaMapping, 'iova' | 'size' | 'pageSize'>;
 
 interface Closable {
   close(): Promise<void>;
@@ -27,6 +31,7 @@ interface Closable {
 interface Live {
   /** Make it once more, in a new space of the kernel. */
   readonly remap: () => Promise<void>;
+  unmap: () => Promise<unknown>;
   /** What is to be closed for it to go: the mapping, or the buffer that has it. */
   owner: Closable;
 }
@@ -38,14 +43,18 @@ export class AddressSpace implements AsyncDisposable {
   readonly #children = new Set<Closable>();
   /** Mappings under way: the descriptor outlives them. */
   readonly #pending = new Set<Promise<void>>();
-  #geometry: Geometry | undefined;
-  #allocator: IovaAllocator | undefined;
+  /** Undefined while the kernel has no IOMMU for the space. */
+  #placement: Placement | undefined;
   #closing: Promise<void> | undefined;
 
   /** Made by `openAddressSpace` and `openDevice`. */
   constructor(backend: DmaBackend) {
     this.#backend = backend;
-    this.dirty = new DirtyTracker(backend.dirty, () => this.#assertReady());
+    this.dirty = new DirtyTracker(
+      backend.dirty,
+      () => this.#assertReady(),
+      ({ iova, size }, unmap) => this.#closeBy(iova, size, unmap),
+    );
     this.#refresh();
   }
 
@@ -174,6 +183,40 @@ export class AddressSpace implements AsyncDisposable {
     });
   }
 
+  /**
+   * Map here what `source`, a space of the same iommufd, has mapped: the memory is pinned once for
+   * both. Each of the two mappings is closed by itself; the memory is that of the first.
+   * @throws as `alloc`, and ERR_VFIO_UNSUPPORTED (a container), ERR_VFIO_OTHER_ADDRESS_SPACE
+   */
+  mapFrom(source: AddressSpace, mapping: Mapped, options: MapOptions = {}): Promise<DmaMapping> {
+    return this.#track(async () => {
+      const [from, to] = [source.#ioas(), this.#ioas()];
+      const { access = 'read-write' } = options;
+      return this.#place(mapping, options, (iova) => to.copy(from, mapping, iova, access));
+    });
+  }
+
+  /**
+   * Another space of the same iommufd: devices can be moved between the two, and mappings copied.
+   * @throws ERR_VFIO_UNSUPPORTED on a container
+   */
+  sibling(): AddressSpace {
+    return new AddressSpace(this.#ioas().sibling());
+  }
+
+  /**
+   * Use `ranges` only, whatever devices come: one that cannot reach all of them is refused.
+   * @throws ERR_VFIO_UNSUPPORTED on a container, EADDRINUSE if a device inside cannot reach them,
+   * ERR_VFIO_IOVA_OUTSIDE if there is a mapping elsewhere
+   */
+  allowIovas(ranges: readonly IovaRange[]): void {
+    const ioas = this.#ioas();
+    // It throws before the kernel is asked.
+    new Placement({ ...ioas.geometry(), iovaRanges: ranges }, this.#mappings.keys());
+    ioas.allowIovas(ranges);
+    this.#refresh();
+  }
+
   /** Buffers of one size on few mappings, taken and given back without allocating. */
   pool(options: PoolOptions & AllocOptions): Promise<DmaPool> {
     return createPool(this, options);
@@ -239,6 +282,12 @@ export class AddressSpace implements AsyncDisposable {
   /** Without an IOMMU, memory has its address already. */
   #inPlace(memory: Memory, vaddr: bigint, options: MapOptions): MapOptions {
     if (!this.#backend.physical) return options;
+    if (options.iova !== undefined) {
+      throw new VfioError(
+        'ERR_VFIO_UNSUPPORTED',
+        'without an IOMMU, memory has its address already',
+      );
+    }
     lockMemory(memory);
     return { ...options, iova: this.#backend.physical(vaddr, memory.size) };
   }
@@ -250,48 +299,40 @@ export class AddressSpace implements AsyncDisposable {
     map: (iova: bigint) => Promise<void>,
   ): Promise<DmaMapping> {
     const { size, pageSize } = memory;
-    const iova = this.#allocate(memory, options);
+    const iova = this.#assertReady().take(memory, options, this.#mappings.keys());
     try {
       await map(iova);
     } catch (error) {
-      this.#allocator!.free(iova, size);
-      throw explainMapError(
-        error,
-        { iova, size, pageSize },
-        this.#geometry!,
-        this.#mappings.keys(),
-      );
+      this.#placement!.free(iova, size);
+      const { geometry } = this.#placement!;
+      throw explainMapError(error, { iova, size, pageSize }, geometry, this.#mappings.keys());
     }
+    const live: Live = {
+      remap: () => map(iova),
+      unmap: () => this.#backend.unmap(iova, BigInt(size)),
+      owner: { close: () => mapping.close() },
+    };
     const mapping = new DmaMapping({ iova, size, pageSize }, async () => {
       this.#mappings.delete(mapping);
       // Without a device there is no IOMMU, and the kernel has dropped the mapping.
-      if (this.#backend.geometry()) await this.#backend.unmap(iova, BigInt(size));
-      this.#allocator!.free(iova, size);
+      if (this.#backend.geometry()) await live.unmap();
+      this.#placement!.free(iova, size);
     });
-    this.#mappings.set(mapping, { remap: () => map(iova), owner: mapping });
+    this.#mappings.set(mapping, live);
     return mapping;
   }
 
-  #allocate({ size, pageSize }: { size: number; pageSize: number }, options: MapOptions): bigint {
-    const { iova, alignment = native.pageSize } = options;
-    const allocator = this.#allocator!;
-    if (!Number.isSafeInteger(Math.log2(alignment))) {
-      throw new VfioError(
-        'ERR_VFIO_INVALID_ARGUMENT',
-        `alignment is no power of two: ${alignment}`,
-      );
+  async #closeBy(iova: bigint, size: number, unmap: () => Promise<void>): Promise<void> {
+    for (const [mapping, live] of this.#mappings) {
+      if (mapping.iova !== iova || mapping.size !== size) continue;
+      await unmap();
+      live.unmap = async () => {};
+      return mapping.close();
     }
-    if (iova === undefined) {
-      // On the boundary of its pages, memory takes as few entries of the IOMMU as there can be.
-      return allocator.allocate(size, { ...options, alignment: Math.max(alignment, pageSize) });
-    }
-    const rule = brokenRule({ iova, size, pageSize }, this.#geometry!, this.#mappings.keys());
-    if (rule === undefined) {
-      allocator.reserve(iova, size);
-      return iova;
-    }
-    const code = rule.includes('overlaps') ? 'ERR_VFIO_IOVA_TAKEN' : 'ERR_VFIO_IOVA_OUTSIDE';
-    throw new VfioError(code, `IOVA 0x${iova.toString(16)} for ${size} bytes: ${rule}`);
+    throw new VfioError(
+      'ERR_VFIO_INVALID_ARGUMENT',
+      `there is no mapping of ${size} bytes at IOVA 0x${iova.toString(16)}`,
+    );
   }
 
   #mapAddress(
@@ -326,16 +367,21 @@ export class AddressSpace implements AsyncDisposable {
 
   #refresh(): void {
     const geometry = this.#backend.geometry();
-    if (!geometry) return;
-    const allocator = new IovaAllocator(geometry.iovaRanges, native.pageSize);
-    for (const { iova, size } of this.#mappings.keys()) allocator.reserve(iova, size);
-    this.#allocator = allocator;
-    this.#geometry = geometry;
+    if (geometry) this.#placement = new Placement(geometry, this.#mappings.keys());
   }
 
-  #assertReady(): { geometry: Geometry } {
+  /** For what only iommufd can. */
+  #ioas(): Ioas {
+    this.#assertReady();
+    if (this.#backend instanceof Ioas) return this.#backend;
+    throw new VfioError('ERR_VFIO_UNSUPPORTED', `an address space of ${this.backend} cannot`, {
+      hint: "it takes iommufd: openAddressSpace({ backend: 'iommufd' })",
+    });
+  }
+
+  #assertReady(): Placement {
     if (this.#closing) throw closedError('address space');
-    if (this.#geometry) return { geometry: this.#geometry };
+    if (this.#placement) return this.#placement;
     throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'the address space has no IOMMU yet', {
       hint: 'an IOMMU comes with the first device: open one in this address space first',
     });

@@ -1,12 +1,20 @@
 /** An I/O address space of iommufd (IOAS). */
-import { isErrno } from '../errors';
-import { iommuDestroy } from '../ioctl/iommufd';
-import { IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_WRITEABLE } from '../ioctl/iommufd-constants';
+import { isErrno, VfioError } from '../errors';
+import type { IovaRange } from '../ioctl/container';
+import { iommuDestroy, iommuOptionSet } from '../ioctl/iommufd';
+import * as abi from '../ioctl/iommufd-constants';
 import * as ioctl from '../ioctl/iommufd-ioas';
 import { native } from '../native';
 import type { DmaAccess, DmaBackend, Geometry } from './backend';
 import { type IoasDevice, IoasDirtyTracking } from './ioas-dirty';
-import { Iommufd } from './iommufd';
+import { Iommufd, type MemlockAccounting } from './iommufd';
+
+export interface IoasOptions {
+  /** 'single': the IOMMU's page tables have its smallest pages only, which tells dirty pages apart; 'largest' unless given. */
+  readonly ioPages?: 'largest' | 'single';
+  /** Whose RLIMIT_MEMLOCK pinned memory counts against. */
+  readonly accounting?: MemlockAccounting | undefined;
+}
 
 export class Ioas implements DmaBackend {
   readonly name = 'iommufd';
@@ -14,12 +22,19 @@ export class Ioas implements DmaBackend {
   readonly dirty: IoasDirtyTracking;
   readonly #iommufd: Iommufd;
   readonly #devices = new Set<IoasDevice>();
+  readonly #options: IoasOptions;
   #geometry: Geometry;
+  /** What allowIovas() was told. */
+  #allowed: readonly IovaRange[] | undefined;
 
-  private constructor(iommufd: Iommufd) {
+  private constructor(iommufd: Iommufd, { ioPages = 'largest' }: IoasOptions) {
     this.#iommufd = iommufd.use();
+    this.#options = { ioPages };
     try {
       this.id = ioctl.iommuIoasAlloc(iommufd.fd);
+      if (ioPages === 'single') {
+        iommuOptionSet(iommufd.fd, abi.IOMMU_OPTION_HUGE_PAGES, this.id, 0n);
+      }
       this.#geometry = this.#readGeometry();
       this.dirty = new IoasDirtyTracking(iommufd.fd, this.id, this.#devices);
     } catch (error) {
@@ -28,18 +43,18 @@ export class Ioas implements DmaBackend {
     }
   }
 
-  static open(): Ioas {
-    return new Ioas(Iommufd.open());
+  static open(options: IoasOptions = {}): Ioas {
+    return new Ioas(Iommufd.open(options.accounting), options);
   }
 
   /** On a /dev/iommu that was opened elsewhere; owned from now on. */
-  static from(fd: number): Ioas {
-    return new Ioas(new Iommufd(fd));
+  static from(fd: number, options: IoasOptions = {}): Ioas {
+    return new Ioas(Iommufd.from(fd, options.accounting), options);
   }
 
   /** Another space of the same iommufd: devices can move between the two. */
   sibling(): Ioas {
-    return new Ioas(this.#iommufd);
+    return new Ioas(this.#iommufd, this.#options);
   }
 
   /** Its descriptor. */
@@ -76,6 +91,32 @@ export class Ioas implements DmaBackend {
     await ioctl.iommuIoasMapFile(this.iommufd, { fd, start }, this.#mapping(iova, size, access));
   }
 
+  /** @throws ERR_VFIO_OTHER_ADDRESS_SPACE */
+  assertSibling(other: Ioas): void {
+    if (other.#iommufd === this.#iommufd) return;
+    throw new VfioError('ERR_VFIO_OTHER_ADDRESS_SPACE', 'the address space is of another iommufd', {
+      hint: 'make it by sibling(): spaces of one iommufd share devices and mappings',
+    });
+  }
+
+  /** Map what another space of the iommufd maps. @throws ERR_VFIO_OTHER_ADDRESS_SPACE, ENOENT */
+  async copy(
+    from: Ioas,
+    source: { iova: bigint; size: number },
+    iova: bigint,
+    access: DmaAccess,
+  ): Promise<void> {
+    this.assertSibling(from);
+    const mapping = this.#mapping(iova, BigInt(source.size), access);
+    await ioctl.iommuIoasCopy(this.iommufd, { ioasId: from.id, iova: source.iova }, mapping);
+  }
+
+  allowIovas(ranges: readonly IovaRange[]): void {
+    ioctl.iommuIoasAllowIovas(this.iommufd, this.id, ranges);
+    this.#allowed = ranges;
+    this.#geometry = this.#readGeometry();
+  }
+
   async unmap(iova: bigint, size: bigint): Promise<bigint> {
     try {
       return await ioctl.iommuIoasUnmap(this.iommufd, this.id, iova, size);
@@ -101,8 +142,8 @@ export class Ioas implements DmaBackend {
 
   #mapping(iova: bigint, length: bigint, access: DmaAccess): ioctl.IoasMapping {
     const flags =
-      (access === 'write' ? 0 : IOMMU_IOAS_MAP_READABLE) |
-      (access === 'read' ? 0 : IOMMU_IOAS_MAP_WRITEABLE);
+      (access === 'write' ? 0 : abi.IOMMU_IOAS_MAP_READABLE) |
+      (access === 'read' ? 0 : abi.IOMMU_IOAS_MAP_WRITEABLE);
     return { ioasId: this.id, length, flags, iova };
   }
 
@@ -110,6 +151,6 @@ export class Ioas implements DmaBackend {
     const { ranges, alignment } = ioctl.iommuIoasIovaRanges(this.iommufd, this.id);
     // From the alignment up: iommufd itself splits mappings into what the IOMMU has.
     const smallest = alignment > BigInt(native.pageSize) ? alignment : BigInt(native.pageSize);
-    return { iovaRanges: ranges, pageSizes: BigInt.asUintN(64, -smallest) };
+    return { iovaRanges: this.#allowed ?? ranges, pageSizes: BigInt.asUintN(64, -smallest) };
   }
 }

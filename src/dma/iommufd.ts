@@ -2,22 +2,38 @@
 import { constants as fsConstants } from 'node:fs';
 import { systemError, VfioError } from '../errors';
 import { hints } from '../hints';
+import { iommuOptionGet, iommuOptionSet } from '../ioctl/iommufd';
+import { IOMMU_OPTION_RLIMIT_MODE } from '../ioctl/iommufd-constants';
 import { native } from '../native';
 import { IOMMUFD_PATH } from './container';
+
+/** 'user': all that the user's processes have pinned, together (the kernel's default). */
+export type MemlockAccounting = 'user' | 'process';
 
 export class Iommufd {
   readonly fd: number;
   #users = 0;
 
-  /** An open /dev/iommu, owned from now on. */
-  constructor(fd: number) {
+  private constructor(fd: number) {
     this.fd = fd;
   }
 
+  /** An open /dev/iommu; owned from now on, closed if it is unfit. */
+  static from(fd: number, accounting?: MemlockAccounting): Iommufd {
+    const iommufd = new Iommufd(fd);
+    try {
+      if (accounting) iommufd.#account(accounting);
+      return iommufd;
+    } catch (error) {
+      native.close(fd);
+      throw error;
+    }
+  }
+
   /** @throws ERR_VFIO_UNAVAILABLE without iommufd in the kernel, EACCES without the right to open it */
-  static open(): Iommufd {
+  static open(accounting?: MemlockAccounting): Iommufd {
     const fd = native.open(IOMMUFD_PATH, fsConstants.O_RDWR);
-    if (fd >= 0) return new Iommufd(fd);
+    if (fd >= 0) return Iommufd.from(fd, accounting);
     const details = { syscall: 'open', path: IOMMUFD_PATH };
     const error = systemError(fd, `open ${IOMMUFD_PATH}`, {
       ...details,
@@ -41,5 +57,13 @@ export class Iommufd {
   release(): void {
     this.#users -= 1;
     if (this.#users === 0) native.close(this.fd);
+  }
+
+  /** @throws EPERM without CAP_SYS_RESOURCE, EBUSY if something was made on it already */
+  #account(accounting: MemlockAccounting): void {
+    const value = accounting === 'process' ? 1n : 0n;
+    const whole = 0;
+    if (iommuOptionGet(this.fd, IOMMU_OPTION_RLIMIT_MODE, whole) === value) return;
+    iommuOptionSet(this.fd, IOMMU_OPTION_RLIMIT_MODE, whole, value);
   }
 }

@@ -4,6 +4,7 @@ import { native } from '../native';
 import { AddressSpace } from './address-space';
 import { Container, IOMMUFD_PATH, type IommuType } from './container';
 import { Ioas } from './ioas';
+import type { MemlockAccounting } from './iommufd';
 
 export interface AddressSpaceOptions {
   /** The kernel's interface; 'auto' is iommufd where /dev/iommu exists. Devices are opened by the same. */
@@ -12,6 +13,10 @@ export interface AddressSpaceOptions {
   readonly iommu?: IommuType;
   /** Without an IOMMU: devices reach all memory, addresses are physical. Root only; taints the kernel. */
   readonly unsafe?: 'noiommu';
+  /** Of iommufd. 'single': the IOMMU maps in its smallest pages, which tells dirty pages apart; 'largest' unless given. */
+  readonly ioPages?: 'largest' | 'single';
+  /** Of iommufd: whose locked memory is limited, the user's (unless given) or the process'. Takes CAP_SYS_RESOURCE. */
+  readonly accounting?: MemlockAccounting;
   /** An open /dev/vfio/vfio or /dev/iommu, for a process without the right to; owned from now on. */
   readonly fd?: number;
 }
@@ -31,6 +36,13 @@ export function openAddressSpace(options: AddressSpaceOptions = {}): AddressSpac
   if (fd !== undefined) check(native.adoptFd(fd), 'descriptor', { syscall: 'fcntl' });
   const iommufd =
     backend === 'auto' ? iommu === undefined && existsSync(IOMMUFD_PATH) : backend === 'iommufd';
-  if (iommufd) return new AddressSpace(fd === undefined ? Ioas.open() : Ioas.from(fd));
+  if (iommufd)
+    return new AddressSpace(fd === undefined ? Ioas.open(options) : Ioas.from(fd, options));
+  for (const name of ['ioPages', 'accounting'] as const) {
+    if (options[name] === undefined) continue;
+    throw new VfioError('ERR_VFIO_UNSUPPORTED', `a container has no option ${name}`, {
+      hint: "it takes iommufd: openAddressSpace({ backend: 'iommufd' })",
+    });
+  }
   return new AddressSpace(fd === undefined ? Container.open(iommu) : Container.from(fd, iommu));
 }

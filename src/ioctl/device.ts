@@ -1,4 +1,5 @@
 /** Requests on a device descriptor. */
+import { isErrno, VfioError } from '../errors';
 import { callStruct, callStructAsync, callValueAsync } from './call';
 import { type Capability, callWithCapabilities } from './capabilities';
 import * as c from './constants';
@@ -83,9 +84,20 @@ function irqSet(index: number, flags: number, start: number, count: number, extr
   return arg;
 }
 
+function irqSetEventfds(index: number, action: number, start: number, eventfds: readonly number[]) {
+  const flags = c.VFIO_IRQ_SET_DATA_EVENTFD | action;
+  const arg = irqSet(index, flags, start, eventfds.length, 4 * eventfds.length);
+  const data = new DataView(arg.bytes.buffer, s.vfio_irq_set.size);
+  eventfds.forEach((eventfd, i) => {
+    data.setInt32(4 * i, eventfd, true);
+  });
+  return arg;
+}
+
 /**
  * Bind eventfds to interrupts `start`, `start + 1`, ...; -1 unbinds one. The first call of a kind
  * enables it.
+ * @throws ERR_VFIO_NO_INTERRUPT if the kernel cannot have as many vectors
  */
 export async function deviceSetIrqsEventfds(
   fd: number,
@@ -93,12 +105,25 @@ export async function deviceSetIrqsEventfds(
   start: number,
   eventfds: readonly number[],
 ): Promise<void> {
-  const flags = c.VFIO_IRQ_SET_DATA_EVENTFD | c.VFIO_IRQ_SET_ACTION_TRIGGER;
-  const arg = irqSet(index, flags, start, eventfds.length, 4 * eventfds.length);
-  const data = new DataView(arg.bytes.buffer, s.vfio_irq_set.size);
-  eventfds.forEach((eventfd, i) => {
-    data.setInt32(4 * i, eventfd, true);
-  });
+  const arg = irqSetEventfds(index, c.VFIO_IRQ_SET_ACTION_TRIGGER, start, eventfds);
+  const available = await callStructAsync(fd, 'VFIO_DEVICE_SET_IRQS', arg);
+  // Not an error to the kernel, but nothing is enabled then.
+  if (available > 0) {
+    throw new VfioError(
+      'ERR_VFIO_NO_INTERRUPT',
+      `the kernel has ${available} vectors for the device, not ${start + eventfds.length}`,
+      { ioctl: 'VFIO_DEVICE_SET_IRQS', hint: `enable at most ${available}` },
+    );
+  }
+}
+
+/** Bind the eventfd whose writers unmask an interrupt that is masked at each event (INTx). */
+export async function deviceSetIrqsUnmaskEventfd(
+  fd: number,
+  index: number,
+  eventfd: number,
+): Promise<void> {
+  const arg = irqSetEventfds(index, c.VFIO_IRQ_SET_ACTION_UNMASK, 0, [eventfd]);
   await callStructAsync(fd, 'VFIO_DEVICE_SET_IRQS', arg);
 }
 
@@ -142,4 +167,27 @@ export function deviceFeature(
 /** Feature 0: the token that openers of the PF's VFs must show. `uuid`: 16 bytes, most significant first. */
 export function deviceFeatureSetVfToken(fd: number, uuid: Uint8Array): void {
   deviceFeature(fd, c.VFIO_DEVICE_FEATURE_PCI_VF_TOKEN, c.VFIO_DEVICE_FEATURE_SET, uuid);
+}
+
+/**
+ * Feature 10: bus mastering of devices without PCI's config space (CDX).
+ * @throws ENOTTY for all others
+ */
+export function deviceFeatureBusMaster(fd: number, op: 'set' | 'clear'): void {
+  const arg = s.vfio_device_feature_bus_master.create();
+  arg.op = op === 'set' ? c.VFIO_DEVICE_FEATURE_SET_MASTER : c.VFIO_DEVICE_FEATURE_CLEAR_MASTER;
+  const flags = c.VFIO_DEVICE_FEATURE_SET;
+  deviceFeature(fd, c.VFIO_DEVICE_FEATURE_BUS_MASTER, flags, arg.bytes);
+}
+
+/** Whether the device has a feature and, of VFIO_DEVICE_FEATURE_GET and _SET, can do all of `operations`. */
+export function deviceFeatureProbe(fd: number, feature: number, operations: number): boolean {
+  const flags = operations | c.VFIO_DEVICE_FEATURE_PROBE;
+  try {
+    deviceFeature(fd, feature, flags, new Uint8Array());
+    return true;
+  } catch (error) {
+    if (['ENOTTY', 'EINVAL', 'EOPNOTSUPP'].some((code) => isErrno(error, code))) return false;
+    throw error;
+  }
 }

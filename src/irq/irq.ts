@@ -1,14 +1,10 @@
 /** One kind of interrupt of a device: INTx, MSI, MSI-X, ERR or REQ. */
-import { check, closedError, VfioError } from '../errors';
+import { closedError, isErrno, VfioError } from '../errors';
 import * as abi from '../ioctl/constants';
-import {
-  deviceSetIrqsAction,
-  deviceSetIrqsEventfds,
-  deviceSetIrqsNone,
-  type IrqInfo,
-} from '../ioctl/device';
-import { native } from '../native';
+import { deviceSetIrqsAction, deviceSetIrqsUnmaskEventfd, type IrqInfo } from '../ioctl/device';
 import { EventQueue, type IrqEvent } from './event-queue';
+import type { EventfdHandle } from './eventfd';
+import { VectorTable } from './vectors';
 
 /** Indices of VFIO_DEVICE_GET_IRQ_INFO for PCI. */
 export const irqIndices = {
@@ -23,24 +19,33 @@ export type IrqKind = keyof typeof irqIndices;
 
 export type IrqListener = (event: IrqEvent) => void | Promise<void>;
 
+/** Vectors by their numbers, or `count` of them from `first` on. */
+export type Vectors = readonly number[] | { readonly first: number; readonly count: number };
+
 export interface IrqOptions {
   /**
    * Who unmasks an interrupt that the kernel masks at each event (INTx): 'auto', once all listeners
-   * are done with the event and iterators ask for their next; or 'manual', by `unmask()`.
+   * are done with the event and iterators ask for their next; 'manual', by `unmask()`; or whoever
+   * writes to this eventfd.
    */
-  readonly unmask?: 'auto' | 'manual';
+  readonly unmask?: 'auto' | 'manual' | EventfdHandle;
+}
+
+export interface WaitOptions {
+  /** Once aborted, what waits rejects with its reason. */
+  readonly signal?: AbortSignal;
 }
 
 export class Irq implements AsyncIterable<IrqEvent> {
   readonly kind: IrqKind;
   readonly #fd: number;
   readonly #info: IrqInfo;
-  /** Eventfd of each enabled vector. */
-  readonly #eventfds = new Map<number, number>();
+  readonly #table: VectorTable;
   readonly #listeners = new Set<IrqListener>();
   readonly #queues = new Set<EventQueue>();
-  #keepsAlive = true;
   #autoUnmask = false;
+  /** An event came when nobody listened: it stays masked until somebody does. */
+  #unheard = false;
   #closed = false;
   /** Enabling and disabling happen one after the other. */
   #last: Promise<void> = Promise.resolve();
@@ -50,6 +55,7 @@ export class Irq implements AsyncIterable<IrqEvent> {
     this.kind = kind;
     this.#fd = fd;
     this.#info = info;
+    this.#table = new VectorTable(fd, info, (event) => this.#dispatch(event));
   }
 
   /** Vectors that the device has. */
@@ -59,7 +65,7 @@ export class Irq implements AsyncIterable<IrqEvent> {
 
   /** Vectors enabled now, ascending. */
   get enabled(): number[] {
-    return [...this.#eventfds.keys()].sort((a, b) => a - b);
+    return this.#table.vectors;
   }
 
   /** Listeners and iterators. */
@@ -67,14 +73,59 @@ export class Irq implements AsyncIterable<IrqEvent> {
     return this.#listeners.size + this.#queues.size;
   }
 
+  /** Whether `mask()` and `unmask()` work. Others are masked in the device, in ways of its own. */
+  get maskable(): boolean {
+    return (this.#info.flags & abi.VFIO_IRQ_INFO_MASKABLE) !== 0;
+  }
+
+  /** Whether `add()` can go beyond the highest vector of `enable()`: dynamic MSI-X (Linux 6.5). */
+  get resizable(): boolean {
+    return (this.#info.flags & abi.VFIO_IRQ_INFO_NORESIZE) === 0;
+  }
+
   /**
    * Enable these vectors and no others. Kinds exclude each other: a device signals by INTx, MSI or
    * MSI-X.
-   * @throws ERR_VFIO_INVALID_ARGUMENT for a vector the device does not have, EINVAL if another kind
-   * is enabled
+   * @throws ERR_VFIO_INVALID_ARGUMENT for a vector the device does not have, ERR_VFIO_NO_INTERRUPT if
+   * the machine has run out of vectors, EINVAL if another kind is enabled
    */
-  enable(vectors: readonly number[] = [0], options: IrqOptions = {}): Promise<void> {
-    return this.#inTurn(() => this.#enable(vectors, options));
+  enable(vectors: Vectors = [0], options: IrqOptions = {}): Promise<void> {
+    return this.#inTurn(async () => {
+      const { unmask = 'auto' } = options;
+      const wanted = this.#check(vectors);
+      await this.#table.clear();
+      const automasked = (this.#info.flags & abi.VFIO_IRQ_INFO_AUTOMASKED) !== 0;
+      this.#autoUnmask = automasked && unmask === 'auto';
+      this.#unheard = false;
+      await this.#table.add(wanted);
+      if (typeof unmask === 'object') await this.#unmaskBy(unmask);
+    });
+  }
+
+  /**
+   * Enable more vectors; those enabled already go on undisturbed. After an error, none of the new
+   * ones is enabled.
+   * @throws as `enable`, and ERR_VFIO_UNSUPPORTED if it is not `resizable`
+   */
+  add(vectors: Vectors): Promise<void> {
+    return this.#inTurn(() => this.#table.add(this.#check(vectors)));
+  }
+
+  /**
+   * As `add`, for one vector whose interrupts the kernel adds to an eventfd of the caller's (an irqfd
+   * of KVM, or read by another process): none of them is seen here.
+   */
+  handOver(vector: number, eventfd: EventfdHandle): Promise<void> {
+    return this.#inTurn(async () => {
+      const wanted = this.#check([vector]);
+      if (this.#table.has(vector)) await this.#table.remove(wanted);
+      await this.#table.add(wanted, eventfd);
+    });
+  }
+
+  /** Disable some vectors; the others go on undisturbed. */
+  remove(vectors: Vectors): Promise<void> {
+    return this.#inTurn(() => this.#table.remove(this.#check(vectors)));
   }
 
   /** Disable all vectors; iterators end. Does nothing if none is enabled. */
@@ -86,9 +137,22 @@ export class Irq implements AsyncIterable<IrqEvent> {
   on(listener: IrqListener): () => void {
     this.#assertOpen();
     this.#listeners.add(listener);
+    this.#heard();
     return () => {
       this.#listeners.delete(listener);
     };
+  }
+
+  /** The next event. @throws ERR_VFIO_CLOSED if the interrupt is disabled instead */
+  async once(options: WaitOptions = {}): Promise<IrqEvent> {
+    const events = this.events(options);
+    try {
+      const { done, value } = await events.next();
+      if (done) throw closedError(`interrupt ${this.kind}`);
+      return value;
+    } finally {
+      await events.return?.();
+    }
   }
 
   /** Events from now on; they end when the interrupt is disabled or the device closed. */
@@ -97,36 +161,38 @@ export class Irq implements AsyncIterable<IrqEvent> {
   }
 
   /** As iterating the interrupt itself; an aborted `signal` rejects the iteration with its reason. */
-  events({ signal }: { signal?: AbortSignal } = {}): AsyncIterableIterator<IrqEvent> {
+  events({ signal }: WaitOptions = {}): AsyncIterableIterator<IrqEvent> {
     this.#assertOpen();
     const queue = new EventQueue(signal, () => this.#queues.delete(queue));
-    if (!signal?.aborted) this.#queues.add(queue);
+    if (signal?.aborted) return queue;
+    this.#queues.add(queue);
+    this.#heard();
     return queue;
   }
 
-  /** Have the kernel signal a vector as if the device had. */
-  trigger(vector = 0): void {
-    this.#act(abi.VFIO_IRQ_SET_ACTION_TRIGGER, vector);
+  /** Have the kernel signal `count` vectors from `first` on as if the device had; none that is not enabled. */
+  trigger(first = 0, count = 1): void {
+    this.#check({ first, count });
+    deviceSetIrqsAction(this.#fd, this.#info.index, abi.VFIO_IRQ_SET_ACTION_TRIGGER, first, count);
   }
 
-  /** INTx only. @throws ENOTTY for MSI and MSI-X: they are masked in the device. */
+  /** INTx only. @throws ENOTTY for MSI and MSI-X */
   mask(): void {
-    this.#act(abi.VFIO_IRQ_SET_ACTION_MASK, 0);
+    this.#setMask(abi.VFIO_IRQ_SET_ACTION_MASK);
   }
 
+  /** INTx only. An interrupt that is still pending comes at once. @throws ENOTTY for MSI and MSI-X */
   unmask(): void {
-    this.#act(abi.VFIO_IRQ_SET_ACTION_UNMASK, 0);
+    this.#setMask(abi.VFIO_IRQ_SET_ACTION_UNMASK);
   }
 
   /** Enabled vectors keep the process alive (the default). */
   ref(): void {
-    this.#keepsAlive = true;
-    for (const eventfd of this.#eventfds.values()) native.eventfdRef(eventfd);
+    this.#table.ref();
   }
 
   unref(): void {
-    this.#keepsAlive = false;
-    for (const eventfd of this.#eventfds.values()) native.eventfdUnref(eventfd);
+    this.#table.unref();
   }
 
   /** Called by the device as it closes. */
@@ -134,8 +200,8 @@ export class Irq implements AsyncIterable<IrqEvent> {
     return this.#inTurn(async () => {
       if (this.#closed) return;
       this.#closed = true;
-      await this.#disable();
       this.#listeners.clear();
+      await this.#disable();
     });
   }
 
@@ -145,90 +211,97 @@ export class Irq implements AsyncIterable<IrqEvent> {
     return done;
   }
 
-  async #enable(vectors: readonly number[], { unmask = 'auto' }: IrqOptions): Promise<void> {
-    this.#assertOpen();
-    for (const vector of vectors) this.#assertVector(vector);
-    await this.#disable('keep iterating');
-    if (vectors.length === 0) return;
-
-    const automasked = (this.#info.flags & abi.VFIO_IRQ_INFO_AUTOMASKED) !== 0;
-    this.#autoUnmask = automasked && unmask === 'auto';
+  async #disable(): Promise<void> {
     try {
-      for (const vector of new Set(vectors)) this.#eventfds.set(vector, this.#watch(vector));
-      const eventfds = Array.from(
-        { length: Math.max(...vectors) + 1 },
-        (_, vector) => this.#eventfds.get(vector) ?? -1,
-      );
-      await deviceSetIrqsEventfds(this.#fd, this.#info.index, 0, eventfds);
+      await this.#table.clear();
+    } finally {
+      for (const queue of [...this.#queues]) queue.end();
+    }
+  }
+
+  async #unmaskBy({ fd }: EventfdHandle): Promise<void> {
+    try {
+      await deviceSetIrqsUnmaskEventfd(this.#fd, this.#info.index, fd);
     } catch (error) {
-      this.#closeEventfds();
+      await this.#table.clear();
       throw error;
     }
   }
 
-  async #disable(iterators: 'keep iterating' | 'end' = 'end'): Promise<void> {
-    if (this.#eventfds.size > 0) {
-      try {
-        await deviceSetIrqsNone(this.#fd, this.#info.index);
-      } finally {
-        this.#closeEventfds();
-      }
-    }
-    if (iterators === 'end') for (const queue of [...this.#queues]) queue.end();
-  }
-
-  #closeEventfds(): void {
-    for (const eventfd of this.#eventfds.values()) native.eventfdClose(eventfd);
-    this.#eventfds.clear();
-  }
-
-  #watch(vector: number): number {
-    const eventfd = check(
-      native.eventfdOpen((count) => this.#dispatch({ vector, count })),
-      'eventfd',
-      { syscall: 'eventfd2' },
-    );
-    if (!this.#keepsAlive) native.eventfdUnref(eventfd);
-    return eventfd;
-  }
-
   #dispatch(event: IrqEvent): void {
     if (!this.#autoUnmask) {
-      for (const queue of this.#queues) queue.push(event);
-      for (const listener of this.#listeners) listener(event);
+      this.#tell(event);
       return;
     }
-    let consumers = 1;
+    if (this.listeners === 0) {
+      this.#unheard = true;
+      return;
+    }
+    let busy = 1;
     const done = () => {
-      consumers -= 1;
-      if (consumers === 0 && this.#eventfds.has(event.vector)) this.unmask();
+      busy -= 1;
+      if (busy === 0 && this.#table.has(event.vector)) this.unmask();
     };
-    for (const queue of this.#queues) {
-      consumers += 1;
-      queue.push(event, done);
-    }
-    try {
-      for (const listener of this.#listeners) {
+    this.#tell(event, () => {
+      busy += 1;
+      return done;
+    });
+    done();
+  }
+
+  /** `hold` gives, for each that takes longer, what is to be called in the end. */
+  #tell(event: IrqEvent, hold?: () => () => void): void {
+    for (const queue of this.#queues) queue.push(event, hold?.());
+    for (const listener of this.#listeners) {
+      try {
         const result = listener(event);
-        if (result) {
-          consumers += 1;
-          result.finally(done);
-        }
+        if (result && hold) result.finally(hold());
+      } catch (error) {
+        // An uncaught exception, as in any listener of Node; the others are told all the same.
+        setImmediate(() => {
+          throw error;
+        });
       }
-    } finally {
-      done();
     }
   }
 
-  #act(action: number, vector: number): void {
-    this.#assertOpen();
-    this.#assertVector(vector);
-    deviceSetIrqsAction(this.#fd, this.#info.index, action, vector, 1);
+  #heard(): void {
+    if (!this.#unheard) return;
+    this.#unheard = false;
+    // The kernel signals anew what is still pending.
+    if (this.#table.size > 0) this.unmask();
   }
 
-  #assertVector(vector: number): void {
-    if (Number.isInteger(vector) && vector >= 0 && vector < this.count) return;
-    throw new VfioError(
+  #setMask(action: number): void {
+    this.#assertOpen();
+    try {
+      deviceSetIrqsAction(this.#fd, this.#info.index, action, 0, 1);
+    } catch (error) {
+      if (!(error instanceof VfioError) || !isErrno(error, 'ENOTTY')) throw error;
+      const { code, message, errno, syscall, ioctl } = error;
+      const hint = `VFIO masks INTx only: ${this.kind} is masked in the device, by registers of its own`;
+      throw new VfioError(code, message, { errno, syscall, ioctl, hint });
+    }
+  }
+
+  /** The vectors one by one. */
+  #check(vectors: Vectors): number[] {
+    this.#assertOpen();
+    const list = Array.isArray(vectors) ? vectors : this.#range(vectors as VectorRange);
+    for (const vector of list) {
+      if (!Number.isInteger(vector) || vector < 0 || vector >= this.count) throw this.#none(vector);
+    }
+    return list;
+  }
+
+  #range({ first, count }: VectorRange): number[] {
+    if (!Number.isInteger(count) || count < 1 || count > this.count)
+      throw this.#none(first + count);
+    return Array.from({ length: count }, (_, i) => first + i);
+  }
+
+  #none(vector: number): VfioError {
+    return new VfioError(
       'ERR_VFIO_INVALID_ARGUMENT',
       `${this.kind} has ${this.count} vectors: no vector ${vector}`,
     );
@@ -238,3 +311,5 @@ export class Irq implements AsyncIterable<IrqEvent> {
     if (this.#closed) throw closedError(`interrupt ${this.kind}`);
   }
 }
+
+type VectorRange = Exclude<Vectors, readonly number[]>;

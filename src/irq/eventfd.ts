@@ -1,0 +1,46 @@
+/** eventfd(2) as something to hand to the kernel. */
+import { check, closedError } from '../errors';
+import { native } from '../native';
+
+/** Anything with an eventfd's descriptor: an `Eventfd`, or one that came from elsewhere (a VMM, another process). */
+export interface EventfdHandle {
+  readonly fd: number;
+}
+
+/** A counter in the kernel, which interrupts add to, or which writes to a device and unmasks interrupts. */
+export class Eventfd implements EventfdHandle, Disposable {
+  readonly #fd: number;
+  #closed = false;
+
+  /** @throws EMFILE */
+  constructor() {
+    this.#fd = check(native.eventfdCreate(), 'eventfd', { syscall: 'eventfd2' });
+  }
+
+  /** Never to be closed by its number. */
+  get fd(): number {
+    if (this.#closed) throw closedError('eventfd');
+    return this.#fd;
+  }
+
+  /** Add to the counter. @throws EAGAIN if the sum does not fit in 64 bits */
+  write(count = 1): void {
+    check(native.eventfdWrite(this.fd, count), 'eventfd', { syscall: 'write' });
+  }
+
+  /** Take the counter, without waiting: 0 if nothing was added since the last time. */
+  read(): number {
+    return check(native.eventfdRead(this.fd), 'eventfd', { syscall: 'read' });
+  }
+
+  /** Whatever the kernel had bound to it is unbound. Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    native.eventfdClose(this.#fd);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,171 @@
+/** What iommufd can and a container cannot: moving devices, sharing mappings, BARs by dma-buf. */
+import { existsSync, writeFileSync } from 'node:fs';
+import { type AddressSpace, type Device, openAddressSpace, openDevice } from 'vfio';
+import { IOMMUFD_PATH } from '../../src/dma/container';
+import { deviceReads, deviceWrites, eduMask } from './edu-dma';
+import { bound, findDevice } from './lab-devices';
+
+const PAGE = 4096;
+const code = (expected: string) => expect.objectContaining({ name: 'VfioError', code: expected });
+
+bound('edu', 'igb', 'nvme');
+
+const hasIommufd = existsSync(IOMMUFD_PATH);
+if (!hasIommufd) console.info('no /dev/iommu in this kernel: the tests of iommufd are not run');
+
+(hasIommufd ? describe : describe.skip)('iommufd', () => {
+  let space: AddressSpace;
+  let edu: Device;
+
+  beforeEach(async () => {
+    space = openAddressSpace({ backend: 'iommufd' });
+    edu = await openDevice(findDevice('edu').bdf, { addressSpace: space });
+    edu.enableBusMaster();
+  });
+
+  afterEach(async () => {
+    await edu.close();
+    await space.close();
+  });
+
+  test('a device moves to another space, and its DMA with it', async () => {
+    const other = space.sibling();
+    const here = await space.alloc(PAGE, eduMask);
+    const there = await other.alloc(PAGE, { iova: here.iova });
+    here.u32.fill(1);
+    there.u32.fill(2);
+    await deviceReads(edu, here.iova);
+    await edu.moveTo(other);
+    expect(edu.dma).toBe(other);
+    await deviceWrites(edu, there.iova);
+    expect([here.u32[0], there.u32[0]]).toEqual([1, 1]);
+    await edu.moveTo(space);
+    there.u32.fill(3);
+    here.u32.fill(4);
+    await deviceReads(edu, here.iova);
+    here.u32.fill(0);
+    await deviceWrites(edu, here.iova);
+    expect([here.u32[0], there.u32[0]]).toEqual([4, 3]);
+    await other.close();
+    expect(edu.closed).toBe(false);
+  });
+
+  test('a device does not move to a space of another iommufd, and stays where it is', async () => {
+    const foreign = openAddressSpace({ backend: 'iommufd' });
+    await expect(edu.moveTo(foreign)).rejects.toThrow(code('ERR_VFIO_OTHER_ADDRESS_SPACE'));
+    const buffer = await space.alloc(PAGE, eduMask);
+    await deviceWrites(edu, buffer.iova);
+    await foreign.close();
+    expect(edu.closed).toBe(false);
+  });
+
+  test('a space with its own device is left behind closed', async () => {
+    const nvme = await openDevice(findDevice('nvme').bdf, { backend: 'iommufd' });
+    const own = nvme.dma;
+    const other = own.sibling();
+    await nvme.moveTo(other);
+    expect(own.closed).toBe(true);
+    await other.alloc(PAGE);
+    await other.close();
+    expect(nvme.closed).toBe(true);
+  });
+
+  test('two spaces map the same memory, which is pinned once', async () => {
+    const other = space.sibling();
+    const buffer = await space.alloc(PAGE, eduMask);
+    const before = space.usage().memlockUsed;
+    const copy = await other.mapFrom(space, buffer, { iova: 0x40_0000n });
+    expect(space.usage().memlockUsed).toBe(before);
+    buffer.u32.fill(0x77);
+    await deviceReads(edu, buffer.iova);
+    buffer.u32.fill(0);
+    await edu.moveTo(other);
+    await deviceWrites(edu, copy.iova);
+    expect(buffer.u32[9]).toBe(0x77);
+    const foreign = openAddressSpace({ backend: 'iommufd' });
+    await expect(foreign.mapFrom(space, buffer)).rejects.toThrow(
+      code('ERR_VFIO_OTHER_ADDRESS_SPACE'),
+    );
+    await foreign.close();
+    await edu.moveTo(space);
+    await other.close();
+  });
+
+  test('ranges that are to stay usable are the only ones used', async () => {
+    const lone = space.sibling();
+    const buffer = await lone.alloc(PAGE, { iova: 0x900_0000n });
+    const ranges = [{ start: 0x100_0000n, end: 0x1ff_ffffn }];
+    expect(() => lone.allowIovas(ranges)).toThrow(code('ERR_VFIO_IOVA_OUTSIDE'));
+    await buffer.close();
+    lone.allowIovas(ranges);
+    expect(lone.iovaRanges).toEqual(ranges);
+    const inside = await lone.alloc(PAGE);
+    expect(inside.iova).toBe(0x100_0000n);
+    await inside.close();
+    await edu.moveTo(lone);
+    expect(lone.iovaRanges).toEqual(ranges);
+    const reserved = [{ start: 0xfee0_0000n, end: 0xfeef_ffffn }];
+    expect(() => lone.allowIovas(reserved)).toThrow(code('EADDRINUSE'));
+    await edu.moveTo(space);
+    await lone.close();
+  });
+
+  test("another device's BAR by its dma-buf", async () => {
+    const igb = await openDevice(findDevice('igb').bdf, { addressSpace: space });
+    const bar = igb.region('bar0');
+    const mapping = await space.mapRegion(bar, { ...eduMask, size: 4 * PAGE });
+    // STATUS is read-only: what edu reads must be what the process reads.
+    await deviceReads(edu, mapping.iova + 8n, 4);
+    const buffer = await space.alloc(PAGE, eduMask);
+    await deviceWrites(edu, buffer.iova, 4);
+    expect(buffer.u32[0]).toBe(bar.read32(8));
+    await mapping.close();
+    await igb.close();
+  });
+
+  test('the IOMMU in front of a device, and PASIDs that it has not', async () => {
+    const info = edu.iommuInfo();
+    expect(info.type).toBe(1);
+    expect(info.maxPasidLog2).toBe(0);
+    const other = space.sibling();
+    await expect(edu.attachPasid(1, other)).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
+    const buffer = await space.alloc(PAGE, eduMask);
+    await deviceWrites(edu, buffer.iova);
+    await other.close();
+  });
+
+  test('no dirty tracking in this IOMMU: said so, and nothing is changed', async () => {
+    await expect(space.dirty.start()).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
+    const buffer = await space.alloc(PAGE, eduMask);
+    await deviceWrites(edu, buffer.iova);
+  });
+
+  test('options of the whole iommufd and of one space', async () => {
+    const plain = openAddressSpace({
+      backend: 'iommufd',
+      accounting: 'process',
+      ioPages: 'single',
+    });
+    writeFileSync('/proc/sys/vm/nr_hugepages', '4');
+    const device = await openDevice(findDevice('nvme').bdf, { addressSpace: plain });
+    await (await device.dma.alloc(2 << 20, { hugePages: 'require' })).close();
+    await plain.close();
+  });
+});
+
+test('a container has none of this, and says so', async () => {
+  const space = openAddressSpace({ backend: 'group' });
+  const edu = await openDevice(findDevice('edu').bdf, { addressSpace: space });
+  for (const attempt of [
+    () => space.sibling(),
+    () => space.allowIovas([]),
+    () => edu.iommuInfo(),
+    () => openAddressSpace({ backend: 'group', ioPages: 'single' }),
+  ]) {
+    expect(attempt).toThrow(code('ERR_VFIO_UNSUPPORTED'));
+  }
+  const other = openAddressSpace({ backend: 'group' });
+  await expect(edu.moveTo(other)).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
+  expect(edu.dma).toBe(space);
+  await Promise.all([space.close(), other.close()]);
+});
