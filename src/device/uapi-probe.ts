@@ -2,11 +2,11 @@
 import { constants as fsConstants } from 'node:fs';
 import { release } from 'node:os';
 import { CONTAINER_PATH, IOMMUFD_PATH } from '../dma/container';
+import { check } from '../errors';
 import { deviceBindIommufd } from '../ioctl/cdev';
 import { VFIO_TYPE1v2_IOMMU } from '../ioctl/constants';
 import { setIommu } from '../ioctl/container';
 import { groupGetDeviceFd, groupSetContainer } from '../ioctl/group';
-import { openNode } from '../ioctl/knows';
 import { uapi } from '../ioctl/uapi';
 import { native } from '../native';
 import { DEV_VFIO } from '../pci/paths';
@@ -35,6 +35,12 @@ export interface UapiProbe {
   readonly capabilities: Readonly<Record<string, UapiFinding>>;
 }
 
+const { O_RDWR } = fsConstants;
+
+function openNode(path: string): number {
+  return check(native.open(path, O_RDWR), `open ${path}`, { syscall: 'open', path });
+}
+
 /** Lend `use` a descriptor. */
 async function withFd(fd: number, use: (fd: number) => Promise<void> | void): Promise<void> {
   try {
@@ -44,8 +50,6 @@ async function withFd(fd: number, use: (fd: number) => Promise<void> | void): Pr
   }
 }
 
-const { O_RDWR } = fsConstants;
-
 function assertBound({ bdf, driver }: PciDevice): void {
   if (driver?.includes('vfio')) return;
   throw new Error(`${bdf} is bound to ${driver ?? 'no driver'}, not to vfio-pci`);
@@ -53,11 +57,11 @@ function assertBound({ bdf, driver }: PciDevice): void {
 
 async function throughGroup(inquiry: UapiInquiry, pci: PciDevice): Promise<void> {
   const { bdf, iommuGroup } = pci;
-  await withFd(openNode(CONTAINER_PATH, O_RDWR), async (container) => {
+  await withFd(openNode(CONTAINER_PATH), async (container) => {
     inquiry.container(container);
     assertBound(pci);
     if (iommuGroup === undefined) throw new Error(`${bdf} is in no IOMMU group`);
-    await withFd(openNode(`${DEV_VFIO}/${iommuGroup}`, O_RDWR), async (group) => {
+    await withFd(openNode(`${DEV_VFIO}/${iommuGroup}`), async (group) => {
       groupSetContainer(group, container);
       setIommu(container, VFIO_TYPE1v2_IOMMU);
       for (const name of ['GET_STATUS', 'SET_CONTAINER', 'UNSET_CONTAINER', 'GET_DEVICE_FD']) {
@@ -71,12 +75,12 @@ async function throughGroup(inquiry: UapiInquiry, pci: PciDevice): Promise<void>
 }
 
 async function throughCdev(inquiry: UapiInquiry, pci: PciDevice): Promise<void> {
-  await withFd(openNode(IOMMUFD_PATH, O_RDWR), async (iommufd) => {
+  await withFd(openNode(IOMMUFD_PATH), async (iommufd) => {
     inquiry.requests(iommufd, iommufdRequests);
     assertBound(pci);
     const path = cdevPath(pci);
     if (path === undefined) throw new Error(`${pci.bdf} has no character device`);
-    await withFd(openNode(path, O_RDWR), async (device) => {
+    await withFd(openNode(path), async (device) => {
       await deviceBindIommufd(device, iommufd);
       inquiry.requests(device, cdevRequests);
       inquiry.device(device);

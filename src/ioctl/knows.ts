@@ -1,5 +1,5 @@
 /** Whether a descriptor's kernel side knows a request, found out without making it. */
-import { check, isErrno, systemError } from '../errors';
+import { isErrno, systemError } from '../errors';
 import { native } from '../native';
 import { type RequestName, requests } from './requests';
 
@@ -23,9 +23,4 @@ export function knowsRequest(fd: number, ioctl: RequestName): boolean {
   if (isErrno(error, 'EINVAL')) return true;
   if (isErrno(error, 'ENOTTY')) return false;
   throw error;
-}
-
-/** Open a node for requests. @throws ENOENT, EACCES, EBUSY */
-export function openNode(path: string, flags: number): number {
-  return check(native.open(path, flags), `open ${path}`, { syscall: 'open', path });
 }

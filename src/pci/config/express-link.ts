@@ -47,6 +47,8 @@ export function link(cap: ConfigBytes) {
       speed: speed(field(status, 0, 4)),
       width: field(status, 4, 6),
       ...flags(status, {
+        /** Of version 1; reserved since. */
+        trainingError: 10,
         training: 11,
         slotClock: 12,
         active: 13,
@@ -70,7 +72,8 @@ export function link2(cap: ConfigBytes) {
       ...flags(capabilities, { crosslink: 8, retimer: 23, twoRetimers: 24, drs: 31 }),
     },
     control: {
-      targetSpeed: speed(field(control, 0, 4)),
+      /** Links of 2.5 GT/s alone may have it as 0. */
+      targetSpeed: speed(field(control, 0, 4) || 1),
       ...flags(control, {
         enterCompliance: 4,
         autonomousSpeedDisable: 5,

@@ -51,9 +51,10 @@ function transactionSize(code: number): number | null {
   return code > 5 ? null : 128 << code;
 }
 
-/** In watts: the value counts 1, 1/10, 1/100 or 1/1000. */
+/** In watts: the value counts 1, 1/10, 1/100 or 1/1000, but for three codes (PCIe 6.0, 7.5.3.9). */
 function slotPowerLimit(value: number, scale: number): number {
-  return value / 10 ** scale;
+  const special = scale === 0 ? { 240: 250, 241: 275, 242: 300 }[value] : undefined;
+  return special ?? value / 10 ** scale;
 }
 
 function device(cap: ConfigBytes) {
@@ -195,6 +196,8 @@ function device2(cap: ConfigBytes) {
         emergencyPowerReductionInit: 26,
         frs: 31,
       }),
+      /** Of a root port: 0 none, 1 and 2 cache lines of 64 and 128 bytes. */
+      lnSystemCacheLine: field(capabilities, 14, 2),
       /** 0 none, 1 TPH, 3 TPH and extended TPH. */
       tphCompleter: field(capabilities, 12, 2),
       /** Bit 0: by message, bit 1: by WAKE#. */

@@ -1,6 +1,7 @@
 /** Config space as sysfs has it, of any device, whatever driver it has. */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
+import { VfioError } from '../../errors';
 import { readPciDevice } from '../sysfs';
 import { type ConfigSpace, decodeConfigSpace } from './decode';
 
@@ -10,16 +11,27 @@ const MAX_SIZE = 4096;
 /**
  * The bytes of config space: 4096, or 256 of conventional PCI. Without CAP_SYS_ADMIN the kernel
  * gives 64, the header. A sleeping device is woken for it.
- * @throws ERR_VFIO_INVALID_BDF, ERR_VFIO_NO_DEVICE
+ * @throws ERR_VFIO_INVALID_BDF, ERR_VFIO_NO_DEVICE, ENOENT (no `config` in sysfs), EACCES
  */
 export function readConfigBytes(address: string): Uint8Array<ArrayBuffer> {
-  const { path } = readPciDevice(address);
-  const bytes = new Uint8Array(MAX_SIZE);
-  const fd = openSync(join(path, 'config'), 'r');
+  const { bdf, path } = readPciDevice(address);
+  const file = join(path, 'config');
+  try {
+    return readUpTo(file, MAX_SIZE);
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code ?? 'EIO';
+    const message = `reading config space of ${bdf}: ${code}`;
+    throw new VfioError(code, message, { device: bdf, path: file, cause });
+  }
+}
+
+function readUpTo(file: string, size: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(size);
+  const fd = openSync(file, 'r');
   try {
     let length = 0;
-    while (length < MAX_SIZE) {
-      const count = readSync(fd, bytes, length, MAX_SIZE - length, length);
+    while (length < size) {
+      const count = readSync(fd, bytes, length, size - length, length);
       if (count === 0) break;
       length += count;
     }
@@ -31,7 +43,7 @@ export function readConfigBytes(address: string): Uint8Array<ArrayBuffer> {
 
 /**
  * Config space of a device, decoded.
- * @throws ERR_VFIO_INVALID_BDF, ERR_VFIO_NO_DEVICE, ERR_VFIO_MALFORMED
+ * @throws what readConfigBytes does, and ERR_VFIO_MALFORMED for less than a header
  */
 export function readConfigSpace(address: string): ConfigSpace {
   return decodeConfigSpace(readConfigBytes(address));
