@@ -11,9 +11,11 @@ import { resetMethods } from '../pci/reset-methods';
 import { Sriov } from '../pci/sriov';
 import type { Attachment, IommufdAttachment } from './attachment';
 import { type FeatureSupport, probeFeatures } from './features';
+import { Gfx } from './gfx';
 import { type AffectedDevice, affectedDevices, hotReset } from './hot-reset';
 import { LowPower } from './low-power';
 import { Region, type RegionName, regionIndices } from './region';
+import { listRegions, type RegionSummary } from './region-list';
 import { vfTokenBytes } from './vf-token';
 
 /** PCI_COMMAND and its bus master bit (PCI 3.0, 6.2.2). */
@@ -140,6 +142,18 @@ export class Device implements AsyncDisposable {
     this.#assertOpen();
     const names = Object.keys(regionIndices) as RegionName[];
     return names.filter((name) => (this.#regionInfo(regionIndices[name])?.size ?? 0) > 0);
+  }
+
+  /** All regions that the device has, those of its own kinds too. */
+  regions(): RegionSummary[] {
+    this.#assertOpen();
+    return listRegions(this.info.numRegions, (index) => this.#regionInfo(index));
+  }
+
+  /** The display of a virtual GPU. @throws ERR_VFIO_UNSUPPORTED if the device has none */
+  get gfx(): Gfx {
+    this.#assertOpen();
+    return new Gfx(this.bdf, this.#fd);
   }
 
   /** @throws ERR_VFIO_NO_INTERRUPT */
