@@ -191,7 +191,7 @@ export class Device implements AsyncDisposable {
    */
   on(event: 'error' | 'request', listener: IrqListener): () => void {
     const irq = this.irq(event === 'error' ? 'err' : 'req');
-    if (irq.enabled.length === 0) this.#enableQuietly(irq);
+    this.#enableQuietly(irq);
     return irq.on(listener);
   }
 
@@ -287,7 +287,7 @@ export class Device implements AsyncDisposable {
   #enableQuietly(irq: Irq): void {
     irq.unref();
     // A device that is closed meanwhile has nobody to tell.
-    irq.enable().catch(() => {});
+    irq.add([0]).catch(() => {});
   }
 
   #setBusMaster(op: 'set' | 'clear'): void {

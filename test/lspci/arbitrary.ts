@@ -1,4 +1,4 @@
-/** Config spaces with all capabilities that are decoded, their registers at random. */
+/** Config spaces whose registers are at random, but for what lspci has no word for. */
 import fc from 'fast-check';
 
 interface Slot {
@@ -86,7 +86,38 @@ const extended: readonly Slot[] = [
 
 const portTypes = [0, 1, 4, 5, 6, 7, 8, 9, 10];
 
-/** 4096 bytes of an endpoint's config space. */
+/** 256 bytes of a bridge's config space without capabilities: windows open and closed, of all widths. */
+export const randomBridge: fc.Arbitrary<Uint8Array> = fc
+  .uint8Array({ minLength: 64, maxLength: 64 })
+  .map((noise) => {
+    const config = new Uint8Array(256);
+    config.set(noise);
+    const view = new DataView(config.buffer);
+    view.setUint32(0, 0x1234_8086, true);
+    // Decoding is on, or lspci takes the windows for disabled; no capabilities, no reserved DEVSEL.
+    view.setUint16(4, view.getUint16(4, true) | 3, true);
+    view.setUint16(6, view.getUint16(6, true) & ~0x610, true);
+    view.setUint16(0x1e, view.getUint16(0x1e, true) & ~0x600, true);
+    config.set([0x01, 0x00, 0x04, 0x06], 0x08);
+    config.set([0x01, 0x00], 0x0e);
+    // BARs and ROM have tests of their own; the two ends of a window are of one type.
+    view.setUint32(0x10, 0xfe00_0000, true);
+    view.setUint32(0x14, 0);
+    view.setUint32(0x38, 0);
+    for (const [base, limit] of [
+      [0x1c, 0x1d],
+      [0x20, 0x22],
+      [0x24, 0x26],
+    ] as const) {
+      const type = base === 0x20 ? 0 : config[base]! & 1;
+      config[base] = (config[base]! & 0xf0) | type;
+      config[limit] = (config[limit]! & 0xf0) | type;
+    }
+    config[0x3d] = config[0x3d]! & 3;
+    return config;
+  });
+
+/** 4096 bytes of an endpoint's config space, with all capabilities that are decoded. */
 export const randomConfigSpace: fc.Arbitrary<Uint8Array> = fc
   .record({
     noise: fc.uint8Array({ minLength: 0x280, maxLength: 0x280 }),

@@ -21,6 +21,9 @@ export interface RegisterFragments {
 
 const REGISTER = / (Dev|Lnk|Slt|Root)(Cap|Ctl|Sta)2?: /;
 
+/** Of an optional part of a line. */
+export const maybe = (where: string, text: string): Fragment => ({ where, text });
+
 export const flag = (name: string, on: boolean) => `${name}${on ? '+' : '-'}`;
 
 /** `CorrErr+ NonFatalErr-`. */

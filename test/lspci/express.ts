@@ -1,8 +1,8 @@
 import type { Capability, CapabilityOf, ExtendedCapability } from 'vfio';
-import { type Fragment, flag, flagLine, hexDigits, type RegisterFragments } from './compare';
+import { type Fragment, flag, flagLine, hexDigits, maybe, type RegisterFragments } from './compare';
+import { l0s, l1, link, link2 } from './express-link';
 
 type Express = CapabilityOf<'pcie'>;
-type Link = NonNullable<Express['link']>;
 
 const types: Record<string, string> = {
   endpoint: 'Endpoint',
@@ -16,13 +16,6 @@ const types: Record<string, string> = {
   'rc-event-collector': 'Root Complex Event Collector',
   reserved: 'Unknown type',
 };
-
-const l0s = ['<64ns', '<128ns', '<256ns', '<512ns', '<1us', '<2us', '<4us', 'unlimited'];
-const l1 = ['<1us', '<2us', '<4us', '<8us', '<16us', '<32us', '<64us', 'unlimited'];
-const speed = (value: number | null) => (value === null ? 'unknown' : `${value}GT/s`);
-
-/** Of an optional part of a line. */
-const maybe = (where: string, text: string): Fragment => ({ where, text });
 
 function device({ device: { capabilities, control, status } }: Express): RegisterFragments[] {
   return [
@@ -72,71 +65,6 @@ function device({ device: { capabilities, control, status } }: Express): Registe
       register: 'DevSta',
       fragments: [
         `${flagLine({ correctableError: 'CorrErr', nonFatalError: 'NonFatalErr', fatalError: 'FatalErr', unsupportedRequest: 'UnsupReq', auxPower: 'AuxPwr', transactionsPending: 'TransPend' }, status)}`,
-      ],
-    },
-  ];
-}
-
-const aspm = ({ l0s, l1 }: { l0s: boolean; l1: boolean }) =>
-  [l0s && 'L0s', l1 && 'L1'].filter(Boolean).join(' ');
-
-function link({ capabilities, control, status }: Link): RegisterFragments[] {
-  const exit = [
-    capabilities.aspm.l0s && `L0s ${l0s[capabilities.l0sExitLatency]}`,
-    capabilities.aspm.l1 && `L1 ${l1[capabilities.l1ExitLatency]}`,
-  ].filter(Boolean);
-  return [
-    {
-      register: 'LnkCap',
-      fragments: [
-        `Port #${capabilities.port}, Speed ${speed(capabilities.maxSpeed)}, Width x${capabilities.maxWidth}, ASPM ${aspm(capabilities.aspm) || 'not supported'}`,
-        ...(exit.length > 0 ? [`Exit Latency ${exit.join(', ')} `] : []),
-        flagLine(
-          {
-            clockPowerManagement: 'ClockPM',
-            surpriseDownErrors: 'Surprise',
-            linkActiveReporting: 'LLActRep',
-            bandwidthNotification: 'BwNot',
-            aspmOptionality: 'ASPMOptComp',
-          },
-          capabilities,
-        ),
-      ],
-    },
-    {
-      register: 'LnkCtl',
-      fragments: [
-        `ASPM ${aspm(control.aspm) ? `${aspm(control.aspm)} Enabled` : 'Disabled'};`,
-        maybe('RCB', `RCB ${control.readCompletionBoundary} bytes,`),
-        flagLine({ disabled: 'Disabled', commonClock: 'CommClk' }, control),
-        flagLine(
-          {
-            extendedSynch: 'ExtSynch',
-            clockPowerManagement: 'ClockPM',
-            autonomousWidthDisable: 'AutWidDis',
-            bandwidthManagementInterrupt: 'BWInt',
-            autonomousBandwidthInterrupt: 'AutBWInt',
-          },
-          control,
-        ),
-      ],
-    },
-    {
-      register: 'LnkSta',
-      fragments: [
-        `Speed ${speed(status.speed)}`,
-        `Width x${status.width}`,
-        flagLine(
-          {
-            trainingError: 'TrErr',
-            training: 'Train',
-            slotClock: 'SlotClk',
-            active: 'DLActive',
-            bandwidthManagement: 'BWMgmt',
-            autonomousBandwidth: 'ABWMgmt',
-          },
-          status,
-        ),
       ],
     },
   ];
@@ -276,64 +204,6 @@ function device2({ capabilities, control }: NonNullable<Express['device2']>): Re
         maybe('ARIFwd', flag('ARIFwd', control.ariForwarding)),
         maybe('ReqEn', flag('ReqEn', control.atomicOpRequester)),
         maybe('EgressBlck', flag('EgressBlck', control.atomicOpEgressBlocking)),
-      ],
-    },
-  ];
-}
-
-function link2({
-  capabilities,
-  control,
-  status,
-}: NonNullable<Express['link2']>): RegisterFragments[] {
-  return [
-    {
-      register: 'LnkCap2',
-      optional: true,
-      fragments: [
-        flag('Crosslink', capabilities.crosslink),
-        flagLine({ retimer: 'Retimer', twoRetimers: '2Retimers', drs: 'DRS' }, capabilities),
-      ],
-    },
-    {
-      register: 'LnkCtl2',
-      optional: true,
-      fragments: [
-        `Target Link Speed: ${control.targetSpeed === null ? 'Unknown' : speed(control.targetSpeed)},`,
-        flagLine(
-          { enterCompliance: 'EnterCompliance', autonomousSpeedDisable: 'SpeedDis' },
-          control,
-        ),
-        maybe(
-          'Selectable De-emphasis',
-          `Selectable De-emphasis: ${control.selectableDeemphasis}dB`,
-        ),
-        flagLine(
-          { enterModifiedCompliance: 'EnterModifiedCompliance', complianceSos: 'ComplianceSOS' },
-          control,
-        ),
-      ],
-    },
-    {
-      register: 'LnkSta2',
-      fragments: [
-        `Current De-emphasis Level: ${status.deemphasis}dB,`,
-        flagLine(
-          {
-            equalizationComplete: 'EqualizationComplete',
-            equalizationPhase1: 'EqualizationPhase1',
-          },
-          status,
-        ),
-        flagLine(
-          {
-            equalizationPhase2: 'EqualizationPhase2',
-            equalizationPhase3: 'EqualizationPhase3',
-            equalizationRequest: 'LinkEqualizationRequest',
-          },
-          status,
-        ),
-        flagLine({ retimer: 'Retimer', twoRetimers: '2Retimers' }, status),
       ],
     },
   ];

@@ -10,11 +10,9 @@ export function regionFragment({ index, space, bits, prefetchable, address }: Co
 const sixtySix = (status: { readonly sixtySixMhz: boolean }) =>
   `${flag('66MHz', status.sixtySixMhz)} `;
 
-function windowFragments(name: string, window: BridgeWindow | null, width: number): Fragment[] {
+function windowFragments(name: string, window: BridgeWindow | null): Fragment[] {
   if (!window) return [];
-  const range = [window.base, window.limit]
-    .map((end) => hexDigits(end, window.bits === 64 ? 16 : width))
-    .join('-');
+  const range = [window.base, window.limit].map((end) => hexDigits(end, window.bits / 4)).join('-');
   return [`${name} behind bridge: ${range}`, `[${window.bits}-bit]`];
 }
 
@@ -66,9 +64,9 @@ export function headerFragments(header: ConfigHeader): Fragment[] {
     ...common,
     ...header.bars.map(regionFragment),
     `Bus: primary=${hexDigits(header.primaryBus, 2)}, secondary=${hexDigits(header.secondaryBus, 2)}, subordinate=${hexDigits(header.subordinateBus, 2)}, sec-latency=${header.secondaryLatencyTimer}`,
-    ...windowFragments('I/O', header.ioWindow, 4),
-    ...windowFragments('Memory', header.memoryWindow, 8),
-    ...windowFragments('Prefetchable memory', header.prefetchableWindow, 8),
+    ...windowFragments('I/O', header.ioWindow),
+    ...windowFragments('Memory', header.memoryWindow),
+    ...windowFragments('Prefetchable memory', header.prefetchableWindow),
     `Secondary status: ${sixtySix(header.secondaryStatus)}`,
     flagLine(
       {
