@@ -1,4 +1,5 @@
 export { Device } from './device/device';
+export type { DmaLogging, LoggedRange } from './device/dma-logging';
 export type { FeatureName, FeatureSupport } from './device/features';
 export type { Gfx, GfxPlane, GfxPlaneName, GfxWay } from './device/gfx';
 export type { AffectedDevice } from './device/hot-reset';

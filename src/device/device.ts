@@ -10,6 +10,7 @@ import { type ConfigSpace, decodeConfigSpace } from '../pci/config/decode';
 import { resetMethods } from '../pci/reset-methods';
 import { Sriov } from '../pci/sriov';
 import type { Attachment, IommufdAttachment } from './attachment';
+import { DmaLogging } from './dma-logging';
 import { type FeatureSupport, probeFeatures } from './features';
 import { Gfx } from './gfx';
 import { type AffectedDevice, affectedDevices, hotReset } from './hot-reset';
@@ -154,6 +155,12 @@ export class Device implements AsyncDisposable {
   get gfx(): Gfx {
     this.#assertOpen();
     return new Gfx(this.bdf, this.#fd);
+  }
+
+  /** The device's own log of its DMA, if it has one. */
+  get dmaLogging(): DmaLogging {
+    this.#assertOpen();
+    return new DmaLogging(this.bdf, this.#fd);
   }
 
   /** @throws ERR_VFIO_NO_INTERRUPT */
