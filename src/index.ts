@@ -1,10 +1,13 @@
 export { Device } from './device/device';
+export type { DmaLogging, LoggedRange } from './device/dma-logging';
 export type { FeatureName, FeatureSupport } from './device/features';
+export type { Gfx, GfxPlane, GfxPlaneName, GfxWay } from './device/gfx';
 export type { AffectedDevice } from './device/hot-reset';
 export type { Ioeventfd, IoeventfdOptions } from './device/ioeventfd';
 export type { LowPower, LowPowerOptions } from './device/low-power';
 export { type OpenOptions, openDevice } from './device/open';
 export { Region, type RegionName } from './device/region';
+export type { RegionSummary } from './device/region-list';
 export type { FeatureFinding, UapiFinding } from './device/uapi-findings';
 export { probeUapi, type UapiProbe } from './device/uapi-probe';
 export type { AddressSpace } from './dma/address-space';

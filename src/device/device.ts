@@ -10,10 +10,13 @@ import { type ConfigSpace, decodeConfigSpace } from '../pci/config/decode';
 import { resetMethods } from '../pci/reset-methods';
 import { Sriov } from '../pci/sriov';
 import type { Attachment, IommufdAttachment } from './attachment';
+import { DmaLogging } from './dma-logging';
 import { type FeatureSupport, probeFeatures } from './features';
+import { Gfx } from './gfx';
 import { type AffectedDevice, affectedDevices, hotReset } from './hot-reset';
 import { LowPower } from './low-power';
 import { Region, type RegionName, regionIndices } from './region';
+import { listRegions, type RegionSummary } from './region-list';
 import { vfTokenBytes } from './vf-token';
 
 /** PCI_COMMAND and its bus master bit (PCI 3.0, 6.2.2). */
@@ -142,6 +145,24 @@ export class Device implements AsyncDisposable {
     return names.filter((name) => (this.#regionInfo(regionIndices[name])?.size ?? 0) > 0);
   }
 
+  /** All regions that the device has, those of its own kinds too. */
+  regions(): RegionSummary[] {
+    this.#assertOpen();
+    return listRegions(this.info.numRegions, (index) => this.#regionInfo(index));
+  }
+
+  /** The display of a virtual GPU. @throws ERR_VFIO_UNSUPPORTED if the device has none */
+  get gfx(): Gfx {
+    this.#assertOpen();
+    return new Gfx(this.bdf, this.#fd);
+  }
+
+  /** The device's own log of its DMA, if it has one. */
+  get dmaLogging(): DmaLogging {
+    this.#assertOpen();
+    return new DmaLogging(this.bdf, this.#fd);
+  }
+
   /** @throws ERR_VFIO_NO_INTERRUPT */
   irq(kind: IrqKind): Irq {
     this.#assertOpen();
@@ -177,7 +198,7 @@ export class Device implements AsyncDisposable {
    */
   on(event: 'error' | 'request', listener: IrqListener): () => void {
     const irq = this.irq(event === 'error' ? 'err' : 'req');
-    if (irq.enabled.length === 0) this.#enableQuietly(irq);
+    this.#enableQuietly(irq);
     return irq.on(listener);
   }
 
@@ -273,7 +294,7 @@ export class Device implements AsyncDisposable {
   #enableQuietly(irq: Irq): void {
     irq.unref();
     // A device that is closed meanwhile has nobody to tell.
-    irq.enable().catch(() => {});
+    irq.add([0]).catch(() => {});
   }
 
   #setBusMaster(op: 'set' | 'clear'): void {

@@ -45,7 +45,7 @@ export class IoasDirtyTracking implements DirtyTracking {
         'ERR_VFIO_UNSUPPORTED',
         'this IOMMU does not note what devices write to',
         {
-          hint: 'a device may note it itself: device.features, DMA logging',
+          hint: 'a device may note it itself: device.dmaLogging',
           cause: error,
         },
       );

@@ -240,7 +240,7 @@ export class Irq implements AsyncIterable<IrqEvent> {
     let busy = 1;
     const done = () => {
       busy -= 1;
-      if (busy === 0 && this.#table.has(event.vector)) this.unmask();
+      if (busy === 0) this.#unmaskAgain();
     };
     this.#tell(event, () => {
       busy += 1;
@@ -269,7 +269,17 @@ export class Irq implements AsyncIterable<IrqEvent> {
     if (!this.#unheard) return;
     this.#unheard = false;
     // The kernel signals anew what is still pending.
-    if (this.#table.size > 0) this.unmask();
+    this.#unmaskAgain();
+  }
+
+  #unmaskAgain(): void {
+    if (this.#closed) return;
+    try {
+      this.unmask();
+    } catch (error) {
+      // It has been disabled meanwhile, or is about to be.
+      if (!isErrno(error, 'EINVAL')) throw error;
+    }
   }
 
   #setMask(action: number): void {
