@@ -162,7 +162,7 @@ export class Device implements AsyncDisposable {
    * above it reported an uncorrectable error (AER), and the device is to be reset. 'request': the
    * kernel asks for the device back (an unbind, an unplug), again every few seconds until it is
    * closed; whoever listens has to do that.
-   * @throws ERR_VFIO_NO_INTERRUPT for 'error' of a device that is not PCI Express
+   * @throws ERR_VFIO_NO_INTERRUPT for 'error' of a device that is not PCI Express (before Linux 7.3)
    */
   on(event: 'error' | 'request', listener: IrqListener): () => void {
     const irq = this.irq(event === 'error' ? 'err' : 'req');

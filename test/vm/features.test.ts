@@ -92,6 +92,7 @@ describe('low power', () => {
     await asleep();
     nvme.lowPower.exit();
     await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(never).not.toHaveBeenCalled();
     expect(power()[1]).toBe('D0');
     expect(bar.read32(VS)).toBe(version);
   });
