@@ -12,9 +12,10 @@ const project = (name) => ({
 });
 
 // unit: host, fake addon; addon: host, real addon on memfds and eventfds;
-// lab: host, boots VMs; vm: runs inside one, against the real kernel.
+// lab: host, boots VMs; vm: runs inside one, against the real kernel; noiommu: inside one whose
+// IOMMU is off.
 module.exports = {
   // An emulated processor is 10 to 30 times slower; a hang is still found.
   testTimeout: 60_000,
-  projects: ['unit', 'addon', 'lab', 'vm'].map(project),
+  projects: ['unit', 'addon', 'lab', 'vm', 'noiommu'].map(project),
 };

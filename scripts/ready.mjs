@@ -2,6 +2,7 @@
 // but Node and npm.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -71,4 +72,10 @@ export function build() {
 export function ready() {
   build();
   step('setting up the lab', cli(['lab', 'setup']));
+}
+
+/** Whether `vfio lab kernel` has built one with the options of this state of the sources. */
+export function hasLabKernel() {
+  const require = createRequire(import.meta.url);
+  return require('../dist/src/lab/kernel-cache.js').findLabKernel() !== undefined;
 }

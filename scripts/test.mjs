@@ -1,12 +1,21 @@
 #!/usr/bin/env node
 // npm test: every check there is, one after the other, and a summary at the end.
-import { cli, ready, root, run, tool } from './ready.mjs';
+import { cli, hasLabKernel, ready, root, run, tool } from './ready.mjs';
 
 const jest = ['jest/bin/jest.js', '--selectProjects'];
-const devices = ['igb', 'edu', 'nvme', 'e1000e-pair'].flatMap((device) => ['--device', device]);
 
 // Below 4 GiB in one piece, so that there is room for a page of 1 GiB.
 const memory = ['--memory', '2800M', '--append', 'hugepagesz=1G hugepages=1'];
+const devices = ['igb', 'edu', 'nvme', 'e1000e-pair'].flatMap((device) => ['--device', device]);
+
+/** Runs a project of jest in a VM. */
+function inVm(project, options) {
+  return cli([
+    ...['lab', '--timeout', '1800', ...options],
+    ...['--', 'node', 'node_modules/jest/bin/jest.js'],
+    ...['--selectProjects', project, '--runInBand', '--cacheDirectory', '/tmp/jest'],
+  ]);
+}
 
 const suites = [
   ['format and lint', () => tool('@biomejs/biome/bin/biome', ['check', '.'])],
@@ -21,19 +30,27 @@ const suites = [
       run(process.execPath, ['scripts/test-asan.mjs']),
   ],
   ['lab', () => tool(jest[0], [jest[1], 'lab', '--runInBand'])],
+  ['in the VM, stock kernel', () => inVm('vm', [...devices, ...memory])],
+];
+
+const onLabKernel = [
   [
-    'in the VM, stock kernel',
+    'in the VM, lab kernel: iommufd, character devices, mediated devices, mock IOMMU',
+    () => inVm('vm', ['--kernel', 'lab', ...devices, ...memory]),
+  ],
+  [
+    'in a VM without an IOMMU, lab kernel',
     () =>
-      cli([
-        ...['lab', '--timeout', '1800', ...devices, ...memory],
-        ...['--', 'node', 'node_modules/jest/bin/jest.js'],
-        ...['--selectProjects', 'vm', '--runInBand', '--cacheDirectory', '/tmp/jest'],
+      inVm('noiommu', [
+        ...['--kernel', 'lab', '--device', 'edu,dma_mask=0xffffffff'],
+        ...['--append', 'intel_iommu=off vfio.enable_unsafe_noiommu_mode=1'],
       ]),
   ],
 ];
 
 process.chdir(root);
 ready();
+if (hasLabKernel()) suites.push(...onLabKernel);
 const results = suites.map(([name, suite]) => {
   console.log(`\n=== ${name}`);
   const start = Date.now();
@@ -46,5 +63,9 @@ for (const { name, passed, seconds } of results) {
   console.log(`${passed ? 'pass' : 'FAIL'}  ${name} (${seconds} s)`);
 }
 const failed = results.filter(({ passed }) => !passed).length;
+if (!hasLabKernel()) {
+  const names = onLabKernel.map(([name]) => name).join('; ');
+  console.log(`not run, as there is no lab kernel (npm run lab-kernel builds it): ${names}`);
+}
 console.log(`${results.length - failed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);

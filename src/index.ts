@@ -1,10 +1,15 @@
 export { Device } from './device/device';
+export type { DmaLogging, LoggedRange } from './device/dma-logging';
 export type { FeatureName, FeatureSupport } from './device/features';
+export type { Gfx, GfxPlane, GfxPlaneName, GfxWay } from './device/gfx';
 export type { AffectedDevice } from './device/hot-reset';
 export type { Ioeventfd, IoeventfdOptions } from './device/ioeventfd';
 export type { LowPower, LowPowerOptions } from './device/low-power';
 export { type OpenOptions, openDevice } from './device/open';
 export { Region, type RegionName } from './device/region';
+export type { RegionSummary } from './device/region-list';
+export type { FeatureFinding, UapiFinding } from './device/uapi-findings';
+export { probeUapi, type UapiProbe } from './device/uapi-probe';
 export type { AddressSpace } from './dma/address-space';
 export type { BackendName, DmaAccess } from './dma/backend';
 export type { DmaBuffer } from './dma/buffer';
@@ -38,6 +43,20 @@ export type {
 } from './irq/irq';
 export { parseBdf } from './pci/address';
 export { type Binding, bindDriver } from './pci/bind';
+export {
+  type Capability,
+  type CapabilityKind,
+  type CapabilityOf,
+  type CapabilityPlace,
+  type ConfigSpace,
+  decodeConfigSpace,
+  type ExtendedCapability,
+  findCapability,
+} from './pci/config/decode';
+export type { ExpressPortType } from './pci/config/express';
+export type { BridgeWindow, ConfigBar, ConfigHeader, ExpansionRom } from './pci/config/header';
+export { readConfigBytes, readConfigSpace } from './pci/config/read';
+export type { ConfigProblem } from './pci/config/walk';
 export { type GroupMember, iommuGroupMembers } from './pci/iommu-group';
 export { resetMethods } from './pci/reset-methods';
 export { Sriov } from './pci/sriov';

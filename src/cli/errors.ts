@@ -1,10 +1,12 @@
 import type { Writable } from 'node:stream';
+import { VfioError } from '../errors';
 import { LabError } from '../lab';
 
 /** Prints a failure the way a command does: what, why, what to do; no stack trace. */
 export function printError(error: unknown, stderr: Writable = process.stderr): void {
   if (!(error instanceof LabError)) {
     stderr.write(`vfio: ${error instanceof Error ? error.message : String(error)}\n`);
+    if (error instanceof VfioError && error.hint) stderr.write(`vfio: ${error.hint}\n`);
     return;
   }
   if (error.kernelLog.length > 0) {

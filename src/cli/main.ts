@@ -1,12 +1,14 @@
 #!/usr/bin/env node
 import { Command } from 'commander';
 import { labCommand } from './lab';
+import { uapiCommand } from './uapi';
 
 const [own, guestCommand] = splitAtDashes(process.argv);
 
 const program = new Command('vfio')
   .description('user-space device drivers on Linux VFIO')
-  .addCommand(labCommand(guestCommand));
+  .addCommand(labCommand(guestCommand))
+  .addCommand(uapiCommand());
 
 void program.parseAsync(own);
 

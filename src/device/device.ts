@@ -6,13 +6,17 @@ import * as ioctl from '../ioctl/device';
 import type { IommuHwInfo } from '../ioctl/iommufd';
 import { Irq, type IrqKind, type IrqListener, irqIndices } from '../irq/irq';
 import { native } from '../native';
+import { type ConfigSpace, decodeConfigSpace } from '../pci/config/decode';
 import { resetMethods } from '../pci/reset-methods';
 import { Sriov } from '../pci/sriov';
 import type { Attachment, IommufdAttachment } from './attachment';
+import { DmaLogging } from './dma-logging';
 import { type FeatureSupport, probeFeatures } from './features';
+import { Gfx } from './gfx';
 import { type AffectedDevice, affectedDevices, hotReset } from './hot-reset';
 import { LowPower } from './low-power';
 import { Region, type RegionName, regionIndices } from './region';
+import { listRegions, type RegionSummary } from './region-list';
 import { vfTokenBytes } from './vf-token';
 
 /** PCI_COMMAND and its bus master bit (PCI 3.0, 6.2.2). */
@@ -102,6 +106,16 @@ export class Device implements AsyncDisposable {
   }
 
   /**
+   * PCI configuration space, decoded: header and capabilities as they are now. The kernel shows a
+   * device's user its own view of some of it (BARs, MSI, what is not to be written).
+   */
+  configSpace(): ConfigSpace {
+    const bytes = new Uint8Array(this.config.size);
+    const length = this.config.readBytes(0, bytes);
+    return decodeConfigSpace(bytes.subarray(0, length));
+  }
+
+  /**
    * A region by name, or by index for device-specific ones. BARs are mapped where the kernel allows it.
    * @throws ERR_VFIO_NO_REGION
    */
@@ -129,6 +143,24 @@ export class Device implements AsyncDisposable {
     this.#assertOpen();
     const names = Object.keys(regionIndices) as RegionName[];
     return names.filter((name) => (this.#regionInfo(regionIndices[name])?.size ?? 0) > 0);
+  }
+
+  /** All regions that the device has, those of its own kinds too. */
+  regions(): RegionSummary[] {
+    this.#assertOpen();
+    return listRegions(this.info.numRegions, (index) => this.#regionInfo(index));
+  }
+
+  /** The display of a virtual GPU. @throws ERR_VFIO_UNSUPPORTED if the device has none */
+  get gfx(): Gfx {
+    this.#assertOpen();
+    return new Gfx(this.bdf, this.#fd);
+  }
+
+  /** The device's own log of its DMA, if it has one. */
+  get dmaLogging(): DmaLogging {
+    this.#assertOpen();
+    return new DmaLogging(this.bdf, this.#fd);
   }
 
   /** @throws ERR_VFIO_NO_INTERRUPT */

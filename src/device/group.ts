@@ -8,7 +8,7 @@ import { VFIO_GROUP_FLAGS_VIABLE } from '../ioctl/constants';
 import { groupGetDeviceFd, groupGetStatus } from '../ioctl/group';
 import { native } from '../native';
 import { findHolders } from '../pci/holders';
-import { blockingMembers } from '../pci/iommu-group';
+import { blockingMembers, isUnprotected } from '../pci/iommu-group';
 import { DEV_VFIO } from '../pci/paths';
 
 export interface GroupOptions {
@@ -173,8 +173,10 @@ function openError(result: number, id: number, path: string): VfioError {
   const error = systemError(result, `open ${path}`, { syscall: 'open', path });
   const hint = isErrno(error, 'EBUSY')
     ? hints.groupBusy(path, findHolders(path))
-    : isErrno(error, 'EACCES') || isErrno(error, 'EPERM')
-      ? hints.groupPermission(path, id)
-      : hints.modulesMissing();
+    : isUnprotected(id) && isErrno(error, 'ENOENT')
+      ? hints.noIommu()
+      : isErrno(error, 'EACCES') || isErrno(error, 'EPERM')
+        ? hints.groupPermission(path, id)
+        : hints.modulesMissing();
   return systemError(result, `open ${path}`, { syscall: 'open', path, hint });
 }

@@ -6,8 +6,9 @@ import * as abi from '../ioctl/constants';
 import type { RegionInfo } from '../ioctl/device';
 import { deviceFeatureDmaBuf } from '../ioctl/device-features';
 import type { EventfdHandle } from '../irq/eventfd';
-import { MEMORY_DEVICE, native, PROT_READ, PROT_WRITE, type RegisterAccessors } from '../native';
+import { native, type RegisterAccessors } from '../native';
 import { Ioeventfd, type IoeventfdOptions } from './ioeventfd';
+import { RegionMapping } from './region-mapping';
 
 /** Indices of VFIO_DEVICE_GET_REGION_INFO for PCI. */
 export const regionIndices = {
@@ -35,12 +36,10 @@ export class Region {
   readonly name: string;
   readonly index: number;
   readonly size: number;
-  /** Whether accesses go to memory; otherwise each is a system call. */
-  readonly mapped: boolean;
   readonly #device: string;
   readonly #deviceFd: number;
   readonly #fileOffset: number;
-  readonly #range: number | undefined;
+  readonly #mapping: RegionMapping;
   readonly #access: RegisterAccessors;
   readonly #ioeventfds = new Set<Ioeventfd>();
   #closed = false;
@@ -53,17 +52,13 @@ export class Region {
     this.#device = device;
     this.#deviceFd = deviceFd;
     this.#fileOffset = info.offset;
-    this.#range = mappable(info) ? this.#map(info) : undefined;
-    this.mapped = this.#range !== undefined;
-    const access =
-      this.#range === undefined
-        ? native.fdRegisters(deviceFd, info.offset, info.size)
-        : native.rangeRegisters(this.#range, 0, info.size);
-    if (typeof access === 'number') {
-      if (this.#range !== undefined) native.rangeRelease(this.#range);
-      throw systemError(access, `registers of ${name}`, { device });
-    }
-    this.#access = access;
+    this.#mapping = new RegionMapping(`${name} of ${device}`, deviceFd, info);
+    this.#access = this.#mapping.access;
+  }
+
+  /** Whether accesses go to memory, to all of the region or to parts; otherwise each is a system call. */
+  get mapped(): boolean {
+    return this.#mapping.extent !== 'none';
   }
 
   read8(offset: number): number {
@@ -139,12 +134,13 @@ export class Region {
 
   /**
    * Where the region is mapped in this process: what a container takes to map it for other devices.
-   * @throws ERR_VFIO_UNSUPPORTED if it is not mapped
+   * @throws ERR_VFIO_UNSUPPORTED if it is not mapped, or in parts only
    */
   get address(): bigint {
     if (this.#closed) throw this.#closedError();
-    if (this.#range !== undefined) return native.rangeAddress(this.#range) as bigint;
-    throw new VfioError('ERR_VFIO_UNSUPPORTED', `${this.name} is not mapped`, {
+    const { address } = this.#mapping;
+    if (address !== undefined) return address;
+    throw new VfioError('ERR_VFIO_UNSUPPORTED', `${this.name} is not mapped as a whole`, {
       device: this.#device,
     });
   }
@@ -179,9 +175,7 @@ export class Region {
   /** Map the region anew after the device did not answer (EIO). */
   restore(): void {
     if (this.#closed) throw this.#closedError();
-    if (this.#range === undefined) return;
-    const details = { syscall: 'mmap', device: this.#device };
-    check(native.rangeRestore(this.#range), `mapping ${this.name} anew`, details);
+    this.#mapping.restore();
   }
 
   /** Called by the device as it closes. The mapping is gone at once. */
@@ -189,24 +183,7 @@ export class Region {
     if (this.#closed) return;
     this.#closed = true;
     for (const ioeventfd of this.#ioeventfds) ioeventfd.close();
-    this.#access.close();
-    if (this.#range !== undefined) native.rangeRelease(this.#range);
-  }
-
-  #map({ flags, size, offset }: RegionInfo): number {
-    const details = { syscall: 'mmap', device: this.#device };
-    const whole = Math.ceil(size / native.pageSize) * native.pageSize;
-    const range = check(native.rangeReserve(whole, native.pageSize), 'reserving a BAR', details);
-    const protection =
-      (flags & abi.VFIO_REGION_INFO_FLAG_READ ? PROT_READ : 0) |
-      (flags & abi.VFIO_REGION_INFO_FLAG_WRITE ? PROT_WRITE : 0);
-    const fd = this.#deviceFd;
-    const result = native.rangeMap(range, 0, whole, MEMORY_DEVICE, protection, fd, offset);
-    if (result < 0) {
-      native.rangeRelease(range);
-      throw systemError(result, `mapping ${this.name}`, details);
-    }
-    return range;
+    this.#mapping.close();
   }
 
   #assertInside(offset: number, length: number): void {
@@ -248,10 +225,4 @@ export class Region {
   #closedError(): VfioError {
     return closedError(`${this.name} of ${this.#device}`);
   }
-}
-
-/** With sparse areas only parts can be mapped; such a region goes through the kernel as a whole. */
-function mappable({ flags, size, capabilities }: RegionInfo): boolean {
-  const sparse = capabilities.some(({ id }) => id === abi.VFIO_REGION_INFO_CAP_SPARSE_MMAP);
-  return (flags & abi.VFIO_REGION_INFO_FLAG_MMAP) !== 0 && size > 0 && !sparse;
 }

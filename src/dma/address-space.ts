@@ -31,6 +31,7 @@ interface Closable {
 interface Live {
   /** Make it once more, in a new space of the kernel. */
   readonly remap: () => Promise<void>;
+  unmap: () => Promise<unknown>;
   /** What is to be closed for it to go: the mapping, or the buffer that has it. */
   owner: Closable;
 }
@@ -49,7 +50,11 @@ export class AddressSpace implements AsyncDisposable {
   /** Made by `openAddressSpace` and `openDevice`. */
   constructor(backend: DmaBackend) {
     this.#backend = backend;
-    this.dirty = new DirtyTracker(backend.dirty, () => this.#assertReady());
+    this.dirty = new DirtyTracker(
+      backend.dirty,
+      () => this.#assertReady(),
+      ({ iova, size }, unmap) => this.#closeBy(iova, size, unmap),
+    );
     this.#refresh();
   }
 
@@ -277,6 +282,12 @@ export class AddressSpace implements AsyncDisposable {
   /** Without an IOMMU, memory has its address already. */
   #inPlace(memory: Memory, vaddr: bigint, options: MapOptions): MapOptions {
     if (!this.#backend.physical) return options;
+    if (options.iova !== undefined) {
+      throw new VfioError(
+        'ERR_VFIO_UNSUPPORTED',
+        'without an IOMMU, memory has its address already',
+      );
+    }
     lockMemory(memory);
     return { ...options, iova: this.#backend.physical(vaddr, memory.size) };
   }
@@ -296,14 +307,32 @@ export class AddressSpace implements AsyncDisposable {
       const { geometry } = this.#placement!;
       throw explainMapError(error, { iova, size, pageSize }, geometry, this.#mappings.keys());
     }
+    const live: Live = {
+      remap: () => map(iova),
+      unmap: () => this.#backend.unmap(iova, BigInt(size)),
+      owner: { close: () => mapping.close() },
+    };
     const mapping = new DmaMapping({ iova, size, pageSize }, async () => {
       this.#mappings.delete(mapping);
       // Without a device there is no IOMMU, and the kernel has dropped the mapping.
-      if (this.#backend.geometry()) await this.#backend.unmap(iova, BigInt(size));
+      if (this.#backend.geometry()) await live.unmap();
       this.#placement!.free(iova, size);
     });
-    this.#mappings.set(mapping, { remap: () => map(iova), owner: mapping });
+    this.#mappings.set(mapping, live);
     return mapping;
+  }
+
+  async #closeBy(iova: bigint, size: number, unmap: () => Promise<void>): Promise<void> {
+    for (const [mapping, live] of this.#mappings) {
+      if (mapping.iova !== iova || mapping.size !== size) continue;
+      await unmap();
+      live.unmap = async () => {};
+      return mapping.close();
+    }
+    throw new VfioError(
+      'ERR_VFIO_INVALID_ARGUMENT',
+      `there is no mapping of ${size} bytes at IOVA 0x${iova.toString(16)}`,
+    );
   }
 
   #mapAddress(

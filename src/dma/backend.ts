@@ -56,4 +56,6 @@ export interface DirtyTracking {
   stop(): Promise<void>;
   /** One bit per `pageSize` bytes from `iova`, and start afresh. The window covers whole mappings. */
   read(iova: bigint, size: bigint, pageSize: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** The same for the last time, and unmap. */
+  readAndUnmap(iova: bigint, size: bigint, pageSize: number): Promise<Uint8Array<ArrayBuffer>>;
 }

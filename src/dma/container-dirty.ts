@@ -7,5 +7,7 @@ export function containerDirtyTracking(fd: number): DirtyTracking {
     start: () => ioctl.iommuDirtyPagesStart(fd),
     stop: () => ioctl.iommuDirtyPagesStop(fd),
     read: (iova, size, pageSize) => ioctl.iommuDirtyPagesGetBitmap(fd, iova, size, pageSize),
+    readAndUnmap: async (iova, size, pageSize) =>
+      (await ioctl.iommuUnmapDmaGetDirtyBitmap(fd, iova, size, pageSize)).bitmap,
   };
 }

@@ -68,7 +68,10 @@ export class Container implements DmaBackend {
       const version = ioctl.getApiVersion(fd);
       const types = wanted ? [wanted] : (['type1v2', 'type1'] as const);
       const type = types.find((type) => ioctl.checkExtension(fd, iommuTypes[type]) > 0);
-      if (version === abi.VFIO_API_VERSION && type) return new Container(fd, type, name ?? type);
+      if (version === abi.VFIO_API_VERSION && type) {
+        if (type === 'noiommu') warnOnce();
+        return new Container(fd, type, name ?? type);
+      }
       const what = wanted ?? 'type1';
       throw new VfioError('ERR_VFIO_UNAVAILABLE', `the kernel's VFIO has no ${what} IOMMU`, {
         hint: wanted === 'noiommu' ? hints.noIommu() : hints.modulesMissing(),
@@ -154,5 +157,16 @@ function openError(result: number, path: string): VfioError {
     ...details,
     errno: -result,
     cause: error,
+  });
+}
+
+let warned = false;
+
+function warnOnce(): void {
+  if (warned) return;
+  warned = true;
+  process.emitWarning('devices without an IOMMU in front reach all memory, the kernel included', {
+    type: 'VfioWarning',
+    code: 'VFIO_NOIOMMU',
   });
 }

@@ -4,12 +4,14 @@ import { iommuDestroy } from '../ioctl/iommufd';
 import {
   IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
   IOMMU_HWPT_DIRTY_TRACKING_ENABLE,
+  IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR,
 } from '../ioctl/iommufd-constants';
 import {
   iommuHwptAlloc,
   iommuHwptGetDirtyBitmap,
   iommuHwptSetDirtyTracking,
 } from '../ioctl/iommufd-hwpt';
+import { iommuIoasUnmap } from '../ioctl/iommufd-ioas';
 import type { DirtyTracking } from './backend';
 
 /** A device inside, and how it is put onto a page table. */
@@ -43,7 +45,7 @@ export class IoasDirtyTracking implements DirtyTracking {
         'ERR_VFIO_UNSUPPORTED',
         'this IOMMU does not note what devices write to',
         {
-          hint: 'a device may note it itself: device.features, DMA logging',
+          hint: 'a device may note it itself: device.dmaLogging',
           cause: error,
         },
       );
@@ -54,17 +56,19 @@ export class IoasDirtyTracking implements DirtyTracking {
     for (const device of [...this.#hwpts.keys()]) await this.untrack(device);
   }
 
-  async read(iova: bigint, size: bigint, pageSize: number): Promise<Uint8Array<ArrayBuffer>> {
-    if (this.#hwpts.size === 0) {
-      throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'dirty tracking was not started');
-    }
-    let all: Uint8Array<ArrayBuffer> | undefined;
-    for (const hwpt of this.#hwpts.values()) {
-      const bits = await iommuHwptGetDirtyBitmap(this.#iommufd, hwpt, iova, size, pageSize);
-      if (all) for (let i = 0; i < bits.length; i++) all[i]! |= bits[i]!;
-      else all = bits;
-    }
-    return all!;
+  read(iova: bigint, size: bigint, pageSize: number): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#readAll(iova, size, pageSize, 0);
+  }
+
+  async readAndUnmap(
+    iova: bigint,
+    size: bigint,
+    pageSize: number,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const flags = IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR;
+    const bits = await this.#readAll(iova, size, pageSize, flags);
+    await iommuIoasUnmap(this.#iommufd, this.#ioas, iova, size);
+    return bits;
   }
 
   /** Back to the page table that the kernel keeps for the IOAS. */
@@ -82,6 +86,24 @@ export class IoasDirtyTracking implements DirtyTracking {
     if (hwpt === undefined) return;
     this.#hwpts.delete(device);
     iommuDestroy(this.#iommufd, hwpt);
+  }
+
+  async #readAll(
+    iova: bigint,
+    size: bigint,
+    pageSize: number,
+    flags: number,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    if (this.#hwpts.size === 0) {
+      throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'dirty tracking was not started');
+    }
+    let all: Uint8Array<ArrayBuffer> | undefined;
+    for (const hwpt of this.#hwpts.values()) {
+      const bits = await iommuHwptGetDirtyBitmap(this.#iommufd, hwpt, iova, size, pageSize, flags);
+      if (all) for (let i = 0; i < bits.length; i++) all[i]! |= bits[i]!;
+      else all = bits;
+    }
+    return all!;
   }
 
   async #track(device: IoasDevice): Promise<void> {

@@ -35,7 +35,7 @@ export class Placement {
     options: MapOptions,
     mappings: Iterable<Place>,
   ): bigint {
-    const { iova, alignment = native.pageSize } = options;
+    const { iova, alignment = native.pageSize, maxIova } = options;
     if (!Number.isSafeInteger(Math.log2(alignment))) {
       throw new VfioError(
         'ERR_VFIO_INVALID_ARGUMENT',
@@ -46,6 +46,16 @@ export class Placement {
       // On the boundary of its pages, memory takes as few entries of the IOMMU as there can be.
       const constraints = { ...options, alignment: Math.max(alignment, pageSize) };
       return this.#allocator.allocate(size, constraints);
+    }
+    const last = iova + BigInt(size) - 1n;
+    if (maxIova !== undefined && last > maxIova) {
+      throw new VfioError(
+        'ERR_VFIO_IOVA_OUTSIDE',
+        `IOVA 0x${iova.toString(16)} for ${size} bytes ends above 0x${maxIova.toString(16)}`,
+        {
+          hint: 'without an IOMMU, memory has the address that it has: a device with a narrow DMA mask cannot reach all of it',
+        },
+      );
     }
     const rule = brokenRule({ iova, size, pageSize }, this.#geometry, mappings);
     if (rule === undefined) {

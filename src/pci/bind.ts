@@ -1,9 +1,11 @@
 /** Binding a device to a driver as a transaction: save, bind, verify, roll back. */
+
 import { constants } from 'node:fs';
 import { access, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
+import { allowsUnprotected } from './iommu-group';
 import { SYS } from './paths';
 import { PCI_DRIVERS, type PciDevice, readAttribute, readLinkName, readPciDevice } from './sysfs';
 
@@ -30,7 +32,7 @@ export async function bindDriver(address: string, driver = 'vfio-pci'): Promise<
   const device = readPciDevice(address);
   const before = readState(device);
   await assertDriver(driver);
-  if (driver.startsWith('vfio') && device.iommuGroup === undefined) {
+  if (driver.startsWith('vfio') && device.iommuGroup === undefined && !allowsUnprotected()) {
     // The kernel would say EINVAL, after the old driver is gone.
     throw new VfioError('ERR_VFIO_NO_IOMMU_GROUP', `${device.bdf} is in no IOMMU group`, {
       device: device.bdf,

@@ -1,7 +1,7 @@
 /** IOMMU groups: the units in which devices can be isolated, and so given to user space. */
 import { join } from 'node:path';
 import { SYS } from './paths';
-import { listDirectory, PCI_DEVICES, readLinkName } from './sysfs';
+import { listDirectory, PCI_DEVICES, readAttribute, readLinkName } from './sysfs';
 
 const GROUPS = join(SYS, 'kernel/iommu_groups');
 
@@ -24,6 +24,16 @@ export function iommuGroupMembers(group: number): GroupMember[] {
     const vfio = driver?.includes('vfio') || listDirectory(join(path, 'vfio-dev')).length > 0;
     return { bdf, driver, blocks: driver !== undefined && !vfio && !harmless.has(driver) };
   });
+}
+
+/** Whether a group is one that VFIO made up for a device without an IOMMU in front (CONFIG_VFIO_NOIOMMU). */
+export function isUnprotected(group: number): boolean {
+  return readAttribute(join(GROUPS, String(group), 'name')) === 'vfio-noiommu';
+}
+
+/** Whether VFIO takes devices without an IOMMU in front, too (its module's enable_unsafe_noiommu_mode). */
+export function allowsUnprotected(): boolean {
+  return readAttribute(join(SYS, 'module/vfio/parameters/enable_unsafe_noiommu_mode')) === 'Y';
 }
 
 /** `0000:00:1f.2 (ahci)` for each member that blocks. */

@@ -14,6 +14,7 @@ import type { DmaBackend } from '../../src/dma/backend';
 import { allocateMemory, type Memory } from '../../src/dma/memory';
 import { native } from '../../src/native';
 import { deviceReads, deviceWrites, eduMask } from '../vm/edu-dma';
+import { identifiedModel } from '../vm/nvme-dma';
 
 const PAGE = 4096;
 const MiB = 1 << 20;
@@ -38,7 +39,10 @@ export interface Mode {
   readonly barByAddress: boolean;
 }
 
-export function dmaContract({ name, open, barByAddress }: Mode, bdf: () => string): void {
+export function dmaContract(
+  { name, open, barByAddress }: Mode,
+  bdf: (kind: 'edu' | 'nvme') => string,
+): void {
   describe(`${name}: DMA contract`, () => {
     let space: AddressSpace;
     let kernel: DmaBackend;
@@ -57,7 +61,7 @@ export function dmaContract({ name, open, barByAddress }: Mode, bdf: () => strin
 
     beforeEach(async () => {
       space = open();
-      edu = await openDevice(bdf(), { addressSpace: space });
+      edu = await openDevice(bdf('edu'), { addressSpace: space });
       kernel = space.kernelSpace;
       edu.enableBusMaster();
     });
@@ -167,6 +171,12 @@ export function dmaContract({ name, open, barByAddress }: Mode, bdf: () => strin
       await deviceWrites(edu, readable.iova);
       await deviceWrites(edu, target.iova + 4096n * 1000n);
       expect(source.u32[0]).toBe(0x5a5a_1234);
+    });
+
+    test('nvme fetches a command, writes data and completes', async () => {
+      const nvme = await openDevice(bdf('nvme'), { addressSpace: space });
+      expect(await identifiedModel(nvme, space)).toBe('QEMU NVMe Ctrl');
+      await nvme.close();
     });
 
     test('huge pages: taken if there are, done without if asked to try', async () => {

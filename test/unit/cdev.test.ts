@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import { DmaLogging } from '../../src/device/dma-logging';
 import * as cdev from '../../src/ioctl/cdev';
 import * as c from '../../src/ioctl/constants';
 import * as features from '../../src/ioctl/device-features';
@@ -106,13 +107,16 @@ test('a device logs its writes: start, report, stop', async () => {
         return -EINVAL;
     }
   });
-  const range = { iova: 0x10_0000n, length: 0x2000n };
-  const ranges = [{ iova: 0n, length: 0x1000n }, range];
-  expect(await features.deviceFeatureDmaLoggingStart(FD, 4096, ranges)).toBe(8192n);
-  const report = () => features.deviceFeatureDmaLoggingReport(FD, range, 4096);
-  expect([...(await report())]).toEqual([2, 0, 0, 0, 0, 0, 0, 0]);
-  await features.deviceFeatureDmaLoggingStop(FD);
-  await expect(report()).rejects.toMatchObject({ code: 'EINVAL', ioctl: 'VFIO_DEVICE_FEATURE' });
+  const log = new DmaLogging('0000:01:00.0', FD);
+  const range = { iova: 0x10_0000n, size: 0x2000 };
+  expect(await log.start([{ iova: 0n, size: 0x1000 }, range], 4096)).toBe(8192);
+  const dirty = await log.read(range, 4096);
+  expect([...dirty.ranges()]).toEqual([{ iova: 0x10_1000n, size: 4096n }]);
+  await log.stop();
+  await expect(log.read(range, 4096)).rejects.toMatchObject({
+    code: 'EINVAL',
+    ioctl: 'VFIO_DEVICE_FEATURE',
+  });
 });
 
 test('a BAR becomes a dma-buf, whose descriptor is taken over', () => {

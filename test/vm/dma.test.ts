@@ -34,7 +34,7 @@ if (existsSync(IOMMUFD_PATH)) {
   console.info('no /dev/iommu in this kernel: the DMA contract runs on containers only');
 }
 
-for (const mode of modes) dmaContract(mode, () => findDevice('edu').bdf);
+for (const mode of modes) dmaContract(mode, (kind) => findDevice(kind).bdf);
 
 test('a container has room for 65,535 mappings, says so, and has it again', async () => {
   const space = openAddressSpace({ backend: 'group' });

@@ -66,6 +66,10 @@ if (!hasMockIommu) {
     device.write(buffer.iova, buffer.size, PAGE, [100]);
     const coarse = await space.dirty.read(buffer, 16 * PAGE);
     expect([...coarse.ranges()]).toEqual([{ iova: buffer.iova + 96n * 4096n, size: 65536n }]);
+    device.write(buffer.iova, buffer.size, PAGE, [31]);
+    const last = await space.dirty.last(buffer);
+    expect([last.count, last.isDirty(buffer.iova + 31n * 4096n)]).toEqual([1, true]);
+    expect(buffer.u8[0]).toBe(0);
     await space.dirty.stop();
     await expect(space.dirty.read(buffer)).rejects.toThrow(
       expect.objectContaining({ code: 'ERR_VFIO_INVALID_ARGUMENT' }),

@@ -136,6 +136,8 @@ if (!hasIommufd) console.info('no /dev/iommu in this kernel: the tests of iommuf
 
   test('no dirty tracking in this IOMMU: said so, and nothing is changed', async () => {
     await expect(space.dirty.start()).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
+    const range = { iova: 0n, size: PAGE };
+    await expect(edu.dmaLogging.start([range])).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
     const buffer = await space.alloc(PAGE, eduMask);
     await deviceWrites(edu, buffer.iova);
   });

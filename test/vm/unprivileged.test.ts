@@ -1,7 +1,9 @@
 /** A process without rights, which was handed descriptors or nodes. */
 import { spawn } from 'node:child_process';
-import { chmodSync, chownSync, closeSync, openSync } from 'node:fs';
+import { chmodSync, chownSync, closeSync, existsSync, openSync } from 'node:fs';
 import { join } from 'node:path';
+import { cdevPath } from '../../src/device/cdev';
+import { IOMMUFD_PATH } from '../../src/dma/container';
 import { bound, findDevice } from './lab-devices';
 
 const NOBODY = 65534;
@@ -88,4 +90,41 @@ test('with the nodes handed over, up to the limit of locked memory and no furthe
   } finally {
     chownSync(node, 0, 0);
   }
+});
+
+const hasIommufd = existsSync(IOMMUFD_PATH);
+if (!hasIommufd) console.info('no /dev/iommu in this kernel: its descriptors are not handed over');
+
+(hasIommufd ? describe : describe.skip)('iommufd', () => {
+  test('with descriptors of iommufd and device handed over, up to the limit and no further', async () => {
+    const pci = findDevice('edu');
+    const fds = [IOMMUFD_PATH, cdevPath(pci)!].map((path) => openSync(path, 'r+'));
+    try {
+      const output = await asNobody(
+        64,
+        `const addressSpace = openAddressSpace({ backend: 'iommufd', fd: 3 });
+         const dev = await openDevice('${pci.bdf}', { addressSpace, fds: { device: 4 } });
+         const buffer = await dev.dma.alloc(32768);
+         console.log(JSON.stringify([process.getuid(), dev.region('bar0').read32(0), buffer.u32[0]]));
+         await dev.dma.alloc(65536).catch(({ code, message, hint }) =>
+           console.log(JSON.stringify({ code, message, hint })));
+         await dev.dma.alloc(4096);
+         console.log('"4096 more"');
+         await addressSpace.close();`,
+        fds,
+      );
+      const [opened, refusal, more] = output
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line));
+      expect(opened).toEqual([NOBODY, 0x010000ed, 0]);
+      expect(refusal).toMatchObject({
+        code: 'ENOMEM',
+        hint: expect.stringContaining('the limit is 65536 bytes, 32768 are pinned'),
+      });
+      expect(more).toBe('4096 more');
+    } finally {
+      for (const fd of fds) closeSync(fd);
+    }
+  });
 });

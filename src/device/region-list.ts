@@ -1,0 +1,42 @@
+/** What regions a device has. */
+import * as abi from '../ioctl/constants';
+import type { RegionInfo } from '../ioctl/device';
+import { type RegionType, regionType } from '../ioctl/region-info';
+import { type RegionName, regionIndices } from './region';
+
+export interface RegionSummary {
+  /** For `device.region()`. */
+  readonly index: number;
+  /** Of those that every PCI device has. */
+  readonly name: RegionName | undefined;
+  /** Bytes. */
+  readonly size: number;
+  readonly readable: boolean;
+  readonly writable: boolean;
+  /** Whether it, or parts of it, can be mapped. */
+  readonly mappable: boolean;
+  /** What a region of the device's own is (VFIO_REGION_TYPE_*), where the kernel tells. */
+  readonly type: RegionType | undefined;
+}
+
+/** `infoOf`: undefined for an index that the kernel counts and does not have. */
+export function listRegions(
+  count: number,
+  infoOf: (index: number) => RegionInfo | undefined,
+): RegionSummary[] {
+  const names = Object.entries(regionIndices) as Array<[RegionName, number]>;
+  return Array.from({ length: count }, (_, index) => infoOf(index))
+    .filter((info) => info !== undefined && info.size > 0)
+    .map((info) => {
+      const { index, size, flags } = info as RegionInfo;
+      return {
+        index,
+        name: names.find(([, at]) => at === index)?.[0],
+        size,
+        readable: (flags & abi.VFIO_REGION_INFO_FLAG_READ) !== 0,
+        writable: (flags & abi.VFIO_REGION_INFO_FLAG_WRITE) !== 0,
+        mappable: (flags & abi.VFIO_REGION_INFO_FLAG_MMAP) !== 0,
+        type: regionType(info as RegionInfo),
+      };
+    });
+}

@@ -1,0 +1,79 @@
+/** Devices without an IOMMU in front, in a VM whose IOMMU is off. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { openAddressSpace, openDevice } from 'vfio';
+import { deviceReads, deviceWrites } from '../vm/edu-dma';
+import { bound, findDevice } from '../vm/lab-devices';
+
+const PAGE = 4096;
+const MiB = 1 << 20;
+const code = (expected: string) => expect.objectContaining({ name: 'VfioError', code: expected });
+
+bound('edu');
+
+const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+
+const open = () => openDevice(findDevice('edu').bdf, { unsafe: 'noiommu' });
+
+test('this VM has no IOMMU', () => {
+  expect(readFileSync('/proc/cmdline', 'utf8')).toContain('intel_iommu=off');
+});
+
+test('it is not done unasked; the error names the option', async () => {
+  const attempt = openDevice(findDevice('edu').bdf, { backend: 'group' });
+  await expect(attempt).rejects.toThrow(
+    expect.objectContaining({ hint: expect.stringContaining("unsafe: 'noiommu'") }),
+  );
+  expect(() => openAddressSpace({ iommu: 'noiommu' })).toThrow(code('ERR_VFIO_INVALID_ARGUMENT'));
+});
+
+test('a page has its physical address, and the device reads and writes there', async () => {
+  const edu = await open();
+  expect(edu.dma.backend).toBe('noiommu');
+  edu.enableBusMaster();
+  const source = await edu.dma.alloc(PAGE);
+  const target = await edu.dma.alloc(PAGE);
+  source.u32.fill(0x1357_9bdf);
+  await deviceReads(edu, source.iova);
+  await deviceWrites(edu, target.iova);
+  expect(Buffer.compare(source.u8, target.u8)).toBe(0);
+  await edu.close();
+  expect(source.closed).toBe(true);
+});
+
+test('more than a page takes a huge page, and is contiguous there', async () => {
+  writeFileSync('/proc/sys/vm/nr_hugepages', '4');
+  const edu = await open();
+  edu.enableBusMaster();
+  const buffer = await edu.dma.alloc(2 * MiB, { hugePages: 'require' });
+  expect(buffer.iova % BigInt(2 * MiB)).toBe(0n);
+  buffer.u32.fill(0xabcd);
+  await deviceReads(edu, buffer.iova + BigInt(MiB));
+  buffer.u32.fill(0);
+  await deviceWrites(edu, buffer.iova + BigInt(2 * MiB - PAGE));
+  expect(buffer.u32.at(-1)).toBe(0xabcd);
+  expect(buffer.u32[0]).toBe(0);
+  await expect(edu.dma.alloc(64 * MiB)).rejects.toThrow(
+    expect.objectContaining({
+      code: 'ERR_VFIO_UNSUPPORTED',
+      hint: expect.stringContaining('huge page'),
+    }),
+  );
+  await edu.close();
+});
+
+test('an address cannot be chosen, nor lie above what the device reaches', async () => {
+  const edu = await open();
+  await expect(edu.dma.alloc(PAGE, { maxIova: 0xfffn })).rejects.toThrow(
+    code('ERR_VFIO_IOVA_OUTSIDE'),
+  );
+  await expect(edu.dma.alloc(PAGE, { iova: 0x1000n })).rejects.toThrow(
+    code('ERR_VFIO_UNSUPPORTED'),
+  );
+  await edu.close();
+});
+
+test('a warning is given once', () => {
+  expect(warn.mock.calls).toEqual([
+    [expect.stringContaining('reach all memory'), { type: 'VfioWarning', code: 'VFIO_NOIOMMU' }],
+  ]);
+});

@@ -1,0 +1,95 @@
+/** Dirty tracking of a container on the real kernel, and of its mappings' process addresses. */
+import { type AddressSpace, type Device, openAddressSpace, openDevice } from 'vfio';
+import { allocateMemory } from '../../src/dma/memory';
+import { VFIO_UPDATE_VADDR } from '../../src/ioctl/constants';
+import { checkExtension, iommuMapDmaVaddr, iommuUnmapDmaVaddr } from '../../src/ioctl/container';
+import { native } from '../../src/native';
+import { deviceReads, deviceWrites, eduMask } from './edu-dma';
+import { bound, findDevice } from './lab-devices';
+
+const PAGE = 4096;
+
+bound('edu');
+
+let space: AddressSpace;
+let edu: Device;
+
+beforeEach(async () => {
+  space = openAddressSpace({ backend: 'group' });
+  edu = await openDevice(findDevice('edu').bdf, { addressSpace: space });
+  edu.enableBusMaster();
+});
+
+afterEach(async () => {
+  await edu.close();
+  await space.close();
+});
+
+test('what the device wrote to is among what type1 reports: all that is pinned', async () => {
+  const buffer = await space.alloc(16 * PAGE, eduMask);
+  await expect(space.dirty.read(buffer)).rejects.toThrow(
+    expect.objectContaining({ code: 'EINVAL' }),
+  );
+  await space.dirty.start();
+  await deviceWrites(edu, buffer.iova + BigInt(3 * PAGE));
+  const dirty = await space.dirty.read(buffer);
+  expect(dirty.isDirty(buffer.iova + BigInt(3 * PAGE))).toBe(true);
+  expect(dirty.count).toBe(16);
+  expect([...dirty.ranges()]).toEqual([{ iova: buffer.iova, size: BigInt(16 * PAGE) }]);
+  await space.dirty.stop();
+});
+
+test('the last report comes with the unmapping; the memory is still there to be read', async () => {
+  const buffer = await space.alloc(2 * PAGE, eduMask);
+  await expect(space.dirty.last(buffer)).rejects.toThrow(
+    expect.objectContaining({ code: 'EINVAL' }),
+  );
+  await space.dirty.start();
+  buffer.u32.fill(0x99);
+  await deviceReads(edu, buffer.iova);
+  await deviceWrites(edu, buffer.iova + 4096n);
+  expect((await space.dirty.last(buffer)).count).toBe(2);
+  expect(space.usage().mappings).toBe(0);
+  expect(buffer.u32[1024]).toBe(0x99);
+  buffer.u32.fill(0);
+  await deviceWrites(edu, buffer.iova);
+  expect(buffer.u32[0]).toBe(0);
+  const again = await space.alloc(PAGE, { iova: buffer.iova });
+  await expect(space.dirty.last(buffer)).rejects.toThrow(
+    expect.objectContaining({ code: 'ERR_VFIO_INVALID_ARGUMENT' }),
+  );
+  await Promise.all([again.close(), buffer.close()]);
+  await space.dirty.stop();
+});
+
+test('a mapping gets another process address of the same memory, and the device goes on', async () => {
+  const container = openContainer(space);
+  if (checkExtension(container, VFIO_UPDATE_VADDR) === 0) {
+    console.info('this kernel has no VFIO_UPDATE_VADDR: not tried');
+    return;
+  }
+  const buffer = await space.alloc(PAGE, eduMask);
+  const { range } = allocateMemory(PAGE, 'no');
+  const vaddr = native.rangeAddress(range) as bigint;
+  buffer.u32.fill(0x42);
+  await deviceReads(edu, buffer.iova);
+  await iommuUnmapDmaVaddr(container, buffer.iova, 4096n);
+  buffer.u32.fill(0);
+  await deviceWrites(edu, buffer.iova);
+  await iommuMapDmaVaddr(container, vaddr, buffer.iova, 4096n);
+  expect(buffer.u32[0]).toBe(0x42);
+  native.rangeRelease(range);
+});
+
+function openContainer(of: AddressSpace): number {
+  const { readdirSync, readlinkSync } = jest.requireActual<typeof import('node:fs')>('node:fs');
+  expect(of.backend).toMatch(/^type1/);
+  const fd = readdirSync('/proc/self/fd').find((name) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${name}`) === '/dev/vfio/vfio';
+    } catch {
+      return false;
+    }
+  });
+  return Number(fd);
+}
