@@ -4,7 +4,7 @@ import { check, closedError, isErrno, VfioError } from '../errors';
 import { VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET } from '../ioctl/constants';
 import * as ioctl from '../ioctl/device';
 import type { IommuHwInfo } from '../ioctl/iommufd';
-import { Irq, type IrqKind, type IrqListener, irqIndices } from '../irq/irq';
+import type { Irq, IrqKind, IrqListener } from '../irq/irq';
 import { native } from '../native';
 import { type ConfigSpace, decodeConfigSpace } from '../pci/config/decode';
 import { resetMethods } from '../pci/reset-methods';
@@ -14,6 +14,7 @@ import { DmaLogging } from './dma-logging';
 import { type FeatureSupport, probeFeatures } from './features';
 import { Gfx } from './gfx';
 import { type AffectedDevice, affectedDevices, hotReset } from './hot-reset';
+import { type DeviceEvent, DeviceIrqs } from './irqs';
 import { LowPower } from './low-power';
 import { Region, type RegionName, regionIndices } from './region';
 import { listRegions, type RegionSummary } from './region-list';
@@ -32,7 +33,7 @@ export class Device implements AsyncDisposable {
   readonly #fd: number;
   readonly #attachment: Attachment;
   readonly #regions = new Map<number, Region>();
-  readonly #irqs = new Map<number, Irq>();
+  readonly #irqs: DeviceIrqs;
   /** A reset under way holds the descriptor. */
   #resetting: Promise<void> = Promise.resolve();
   #closing: Promise<void> | undefined;
@@ -46,7 +47,7 @@ export class Device implements AsyncDisposable {
     this.info = ioctl.deviceGetInfo(this.#fd);
     this.lowPower = new LowPower(bdf, this.#fd, () => this.#restoreRegions());
     attachment.space.adopt(this);
-    this.#releaseOnRequest();
+    this.#irqs = new DeviceIrqs(bdf, this.#fd, () => void this.close());
   }
 
   get closed(): boolean {
@@ -166,27 +167,13 @@ export class Device implements AsyncDisposable {
   /** @throws ERR_VFIO_NO_INTERRUPT */
   irq(kind: IrqKind): Irq {
     this.#assertOpen();
-    const index = irqIndices[kind];
-    const known = this.#irqs.get(index);
-    if (known) return known;
-
-    const info = index === undefined ? undefined : this.#irqInfo(index);
-    if (!info || info.count === 0) {
-      throw new VfioError('ERR_VFIO_NO_INTERRUPT', `${this.bdf} has no ${kind} interrupt`, {
-        device: this.bdf,
-        hint: `it has ${this.irqKinds().join(', ')}`,
-      });
-    }
-    const irq = new Irq(kind, this.#fd, info);
-    this.#irqs.set(index, irq);
-    return irq;
+    return this.#irqs.get(kind);
   }
 
   /** The kinds of interrupt that the device has. */
   irqKinds(): IrqKind[] {
     this.#assertOpen();
-    const kinds = Object.keys(irqIndices) as IrqKind[];
-    return kinds.filter((kind) => (this.#irqInfo(irqIndices[kind])?.count ?? 0) > 0);
+    return this.#irqs.kinds();
   }
 
   /**
@@ -194,12 +181,11 @@ export class Device implements AsyncDisposable {
    * above it reported an uncorrectable error (AER), and the device is to be reset. 'request': the
    * kernel asks for the device back (an unbind, an unplug), again every few seconds until it is
    * closed; whoever listens has to do that.
-   * @throws ERR_VFIO_NO_INTERRUPT for 'error' of a device that is not PCI Express
+   * @throws ERR_VFIO_NO_INTERRUPT for 'error' of a device that is not PCI Express (before Linux 7.3)
    */
-  on(event: 'error' | 'request', listener: IrqListener): () => void {
-    const irq = this.irq(event === 'error' ? 'err' : 'req');
-    this.#enableQuietly(irq);
-    return irq.on(listener);
+  on(event: DeviceEvent, listener: IrqListener): () => void {
+    this.#assertOpen();
+    return this.#irqs.on(event, listener);
   }
 
   /** Let the device do DMA and send MSIs. It is off when the device is opened. */
@@ -280,23 +266,6 @@ export class Device implements AsyncDisposable {
     return this.close();
   }
 
-  /** An unbind, or VFs that are to go, wait for ever for a user who does not listen. */
-  #releaseOnRequest(): void {
-    if ((this.#irqInfo(irqIndices.req)?.count ?? 0) === 0) return;
-    const request = this.irq('req');
-    request.on(() => {
-      if (request.listeners === 1) void this.close();
-    });
-    this.#enableQuietly(request);
-  }
-
-  /** For interrupts that have no say in how long the process lives. */
-  #enableQuietly(irq: Irq): void {
-    irq.unref();
-    // A device that is closed meanwhile has nobody to tell.
-    irq.add([0]).catch(() => {});
-  }
-
   #setBusMaster(op: 'set' | 'clear'): void {
     if ((this.info.flags & VFIO_DEVICE_FLAGS_PCI) === 0) {
       this.#assertOpen();
@@ -328,7 +297,7 @@ export class Device implements AsyncDisposable {
     for (const region of this.#regions.values()) region.close();
     this.lowPower.close();
     try {
-      await Promise.all([...this.#irqs.values()].map((irq) => irq.close()));
+      await this.#irqs.close();
     } finally {
       await this.#resetting;
       const closed = await native.closeAsync(this.#fd);
@@ -349,24 +318,16 @@ export class Device implements AsyncDisposable {
   }
 
   #regionInfo(index: number): ioctl.RegionInfo | undefined {
-    return tolerate('EINVAL', () => ioctl.deviceGetRegionInfo(this.#fd, index));
-  }
-
-  #irqInfo(index: number): ioctl.IrqInfo | undefined {
-    return tolerate('EINVAL', () => ioctl.deviceGetIrqInfo(this.#fd, index));
+    try {
+      return ioctl.deviceGetRegionInfo(this.#fd, index);
+    } catch (error) {
+      // The kernel counts regions that it then refuses (VGA).
+      if (isErrno(error, 'EINVAL')) return undefined;
+      throw error;
+    }
   }
 
   #assertOpen(): void {
     if (this.#closing) throw closedError(this.bdf);
-  }
-}
-
-/** The kernel counts regions and interrupts that it then refuses (VGA, ERR on conventional PCI). */
-function tolerate<T>(code: string, call: () => T): T | undefined {
-  try {
-    return call();
-  } catch (error) {
-    if (isErrno(error, code)) return undefined;
-    throw error;
   }
 }

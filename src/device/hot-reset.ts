@@ -61,7 +61,9 @@ function dependents(fd: number, bdf: string): ioctl.DependentDevice[] {
 }
 
 function blockerOf({ bdf, group, devid }: ioctl.DependentDevice): string | undefined {
-  const { driver } = readPciDevice(bdf);
+  const { driver, physfn } = readPciDevice(bdf);
+  // The kernel has VFs apart from what shares the reset of their PF, and so refuses.
+  if (physfn !== undefined) return 'a VF, which has to go first (sriov.setNumVfs(0))';
   if (driver === undefined) return 'bound to no driver, where vfio-pci is needed';
   if (!driver.includes('vfio')) return `bound to ${driver}, where vfio-pci is needed`;
   if (group !== undefined && !Group.isOpen(group))

@@ -5,7 +5,7 @@ import { native } from '../native';
 
 export interface LowPowerOptions {
   /**
-   * Called once the device has left low power by itself: it raised PME#, or somebody reached for it.
+   * Called once the device has left low power by itself: it raised PME#, or the kernel resumed it for somebody.
    * Until then, it keeps the process alive.
    */
   readonly onWakeup?: () => void;

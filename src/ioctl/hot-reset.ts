@@ -23,7 +23,7 @@ const hex = (value: number, digits: number) => value.toString(16).padStart(digit
  */
 export function deviceGetPciHotResetInfo(fd: number): DependentDevice[] {
   const { size } = s.vfio_pci_dependent_device;
-  for (let room = 8; ; ) {
+  for (let room = 1; ; ) {
     const arg = s.vfio_pci_hot_reset_info.create(room * size);
     try {
       callStruct(fd, 'VFIO_DEVICE_GET_PCI_HOT_RESET_INFO', arg);

@@ -32,11 +32,17 @@ export class FakeKernel {
   viable = true;
   groupHeld = false;
   vfioLoaded = true;
+  /** How many vectors the machine has for the device. */
+  vectorsLeft = VECTORS;
+  /** Whether vectors can be added to those that MSI-X was enabled with. */
+  dynamicMsix = true;
 
   readonly #files = new Map<number, Kind>();
   readonly #ranges = new Map<number, Range>();
-  readonly #eventfds = new Map<number, (count: number) => void>();
-  readonly #vectors = new Map<number, number>();
+  readonly #eventfds = new Map<number, FakeEventfd>();
+  /** Eventfd of each vector, once MSI-X is on. */
+  #vectors: Map<number, number> | undefined;
+  #vectorsAllocated = 0;
   #groupAttached = false;
   #iommuSet = false;
   #nextId = 10;
@@ -121,12 +127,18 @@ export class FakeKernel {
     fdRegisters: (fd) => accessors(this.config, () => (this.#files.has(fd) ? 0 : EBADF)),
 
     eventfdOpen: (listener) => {
-      this.#eventfds.set(++this.#nextId, listener);
+      this.#eventfds.set(++this.#nextId, { listener, count: 0 });
       return this.#nextId;
     },
-    eventfdCreate: () => -EINVAL,
-    eventfdWrite: () => -EINVAL,
-    eventfdRead: () => 0,
+    eventfdCreate: () => {
+      this.#eventfds.set(++this.#nextId, { listener: undefined, count: 0 });
+      return this.#nextId;
+    },
+    eventfdWrite: (fd, count) => this.#signal(fd, count),
+    eventfdRead: (fd) => {
+      const eventfd = this.#eventfds.get(fd);
+      return eventfd ? takeCount(eventfd) : -EBADF;
+    },
     eventfdRef: () => 0,
     eventfdUnref: () => 0,
     eventfdClose: (fd) => {
@@ -241,6 +253,7 @@ export class FakeKernel {
         const info = s.vfio_irq_info.view(bytes);
         if (info.index > abi.VFIO_PCI_REQ_IRQ_INDEX) return -EINVAL;
         info.flags = abi.VFIO_IRQ_INFO_EVENTFD;
+        if (!this.dynamicMsix) info.flags |= abi.VFIO_IRQ_INFO_NORESIZE;
         info.count = info.index === abi.VFIO_PCI_MSIX_IRQ_INDEX ? VECTORS : 0;
         return 0;
       }
@@ -286,15 +299,56 @@ export class FakeKernel {
     const { flags, start, count } = s.vfio_irq_set.view(bytes);
     if (flags & abi.VFIO_IRQ_SET_DATA_EVENTFD) {
       const data = new DataView(bytes.buffer, bytes.byteOffset + s.vfio_irq_set.size);
-      for (let i = 0; i < count; i++) this.#vectors.set(start + i, data.getInt32(4 * i, true));
-    } else if (count === 0) {
-      this.#vectors.clear();
-    } else {
-      const listener = this.#eventfds.get(this.#vectors.get(start) ?? -1);
-      setImmediate(() => listener?.(1));
+      return this.#setVectors(
+        start,
+        Array.from({ length: count }, (_, i) => data.getInt32(4 * i, true)),
+      );
+    }
+    if (!this.#vectors) return -EINVAL;
+    if (count === 0) this.#vectors = undefined;
+    for (let vector = start; vector < start + count; vector++) {
+      this.#signal(this.#vectors?.get(vector) ?? -1, 1);
     }
     return 0;
   }
+
+  #setVectors(start: number, fds: readonly number[]): number {
+    const end = start + fds.length;
+    if (!this.#vectors) {
+      if (end > this.vectorsLeft) return this.vectorsLeft;
+      this.#vectors = new Map();
+      this.#vectorsAllocated = end;
+    }
+    const fixed = !this.dynamicMsix && end > this.#vectorsAllocated;
+    const bad = fixed || fds.some((fd) => fd >= 0 && !this.#eventfds.has(fd));
+    for (const [i, fd] of fds.entries()) {
+      if (bad || fd < 0) this.#vectors.delete(start + i);
+      else this.#vectors.set(start + i, fd);
+    }
+    return bad ? -EINVAL : 0;
+  }
+
+  #signal(fd: number, count: number): number {
+    const eventfd = this.#eventfds.get(fd);
+    if (!eventfd) return -EBADF;
+    eventfd.count += count;
+    setImmediate(() => {
+      const taken = this.#eventfds.get(fd) === eventfd && eventfd.listener ? takeCount(eventfd) : 0;
+      if (taken > 0) eventfd.listener?.(taken);
+    });
+    return 0;
+  }
+}
+
+interface FakeEventfd {
+  readonly listener: ((count: number) => void) | undefined;
+  count: number;
+}
+
+function takeCount(eventfd: FakeEventfd): number {
+  const { count } = eventfd;
+  eventfd.count = 0;
+  return count;
 }
 
 function accessors(view: DataView, state: () => number): RegisterAccessors {

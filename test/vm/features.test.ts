@@ -1,7 +1,6 @@
 /** VFIO_DEVICE_FEATURE on real devices: what they have, low power, and BARs as dma-bufs. */
-import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { promisify } from 'node:util';
+import { writeFile } from 'node:fs/promises';
 import { type Device, openAddressSpace, openDevice } from 'vfio';
 import { readAttribute } from '../../src/pci/sysfs';
 import { deviceReads, deviceWrites, eduMask } from './edu-dma';
@@ -82,9 +81,10 @@ describe('low power', () => {
     const version = bar.read32(VS);
     const woken = new Promise<void>((onWakeup) => nvme.lowPower.enter({ onWakeup }));
     await asleep();
-    await promisify(execFile)('cat', [`${path}/config`], { encoding: 'buffer' });
+    await writeFile(`${path}/power/control`, 'on');
     await woken;
     expect(power()).toEqual(['active', 'D0']);
+    await writeFile(`${path}/power/control`, 'auto');
     expect(bar.read32(VS)).toBe(version);
     // Again, and this time by an exit, which is no wakeup.
     const never = jest.fn();
@@ -92,6 +92,7 @@ describe('low power', () => {
     await asleep();
     nvme.lowPower.exit();
     await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(never).not.toHaveBeenCalled();
     expect(power()[1]).toBe('D0');
     expect(bar.read32(VS)).toBe(version);
   });

@@ -109,6 +109,8 @@ async function surprise(pci) {
 }
 
 (async () => {
+  // ERR and REQ do not keep a process alive.
+  const alive = setInterval(() => {}, 1000);
   const [igb] = find(0x10c9);
   const nvmes = find(0x0010);
   for (const { bdf } of [igb, ...nvmes]) await bindDriver(bdf);
@@ -117,6 +119,7 @@ async function surprise(pci) {
   await requestByDefault(nvmes[1], 'nvme1');
   await surprise(nvmes[2]);
   say('left:', readdirSync('/proc/self/fd').filter(ofVfio).length);
+  clearInterval(alive);
 })();
 
 function ofVfio(fd) {

@@ -1,0 +1,75 @@
+/** The interrupts of a device, by kind, and the two that are about the device itself: ERR and REQ. */
+import { isErrno, VfioError } from '../errors';
+import { deviceGetIrqInfo, type IrqInfo } from '../ioctl/device';
+import { Irq, type IrqKind, type IrqListener, irqIndices } from '../irq/irq';
+
+/** 'error' is ERR, 'request' REQ. */
+export type DeviceEvent = 'error' | 'request';
+
+export class DeviceIrqs {
+  readonly #bdf: string;
+  readonly #fd: number;
+  readonly #irqs = new Map<number, Irq>();
+
+  /** `release` closes the device: an unbind, or VFs that are to go, wait for ever for a user who does not listen. */
+  constructor(bdf: string, fd: number, release: () => void) {
+    this.#bdf = bdf;
+    this.#fd = fd;
+    if ((this.#info(irqIndices.req)?.count ?? 0) === 0) return;
+    const request = this.get('req');
+    request.on(() => {
+      if (request.listeners === 1) release();
+    });
+    enableQuietly(request);
+  }
+
+  /** @throws ERR_VFIO_NO_INTERRUPT */
+  get(kind: IrqKind): Irq {
+    const index = irqIndices[kind];
+    const known = this.#irqs.get(index);
+    if (known) return known;
+
+    const info = index === undefined ? undefined : this.#info(index);
+    if (!info || info.count === 0) {
+      throw new VfioError('ERR_VFIO_NO_INTERRUPT', `${this.#bdf} has no ${kind} interrupt`, {
+        device: this.#bdf,
+        hint: `it has ${this.kinds().join(', ')}`,
+      });
+    }
+    const irq = new Irq(kind, this.#fd, info);
+    this.#irqs.set(index, irq);
+    return irq;
+  }
+
+  kinds(): IrqKind[] {
+    const kinds = Object.keys(irqIndices) as IrqKind[];
+    return kinds.filter((kind) => (this.#info(irqIndices[kind])?.count ?? 0) > 0);
+  }
+
+  on(event: DeviceEvent, listener: IrqListener): () => void {
+    const irq = this.get(event === 'error' ? 'err' : 'req');
+    enableQuietly(irq);
+    return irq.on(listener);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#irqs.values()].map((irq) => irq.close()));
+  }
+
+  #info(index: number): IrqInfo | undefined {
+    try {
+      return deviceGetIrqInfo(this.#fd, index);
+    } catch (error) {
+      // The kernel counts kinds that it then refuses (ERR on conventional PCI).
+      if (isErrno(error, 'EINVAL')) return undefined;
+      throw error;
+    }
+  }
+}
+
+/** For interrupts that have no say in how long the process lives. */
+function enableQuietly(irq: Irq): void {
+  irq.unref();
+  // A device that is closed meanwhile has nobody to tell.
+  irq.add([0]).catch(() => {});
+}
