@@ -28,6 +28,8 @@ const expected: Readonly<Record<string, readonly string[]>> = {
   write8: ['write 14 1'],
   write16: ['write 16 2'],
   write32: ['write 4 4'],
+  'write32 twice': ['write 4 4', 'write 4 4'],
+  'read32 twice': ['read 4 4', 'read 4 4'],
   write64: ['write 80 8'],
   write64LoHi: ['write 88 4', 'write 8c 4'],
 };
