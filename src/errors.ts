@@ -26,7 +26,8 @@ export type VfioErrorCode =
   | 'ERR_VFIO_IOVA_OUTSIDE'
   | 'ERR_VFIO_NOT_TAKEN'
   | 'ERR_VFIO_FOREIGN_BUFFER'
-  | 'ERR_VFIO_MALFORMED';
+  | 'ERR_VFIO_MALFORMED'
+  | 'ERR_VFIO_MIGRATION_STATE';
 
 export interface VfioErrorDetails {
   /** Positive errno of a failed system call. */

@@ -5,6 +5,9 @@ export const hints = {
     'load the driver: modprobe vfio-pci; the kernel needs CONFIG_VFIO_PCI and an IOMMU that is on ' +
     '(intel_iommu=on, or AMD-Vi enabled in the firmware)',
   noSuchDevice: () => 'lspci -D lists the devices that exist',
+  noSuchMdev: () =>
+    'mediated devices are made by createMdev(), or by writing a UUID to ' +
+    '/sys/class/mdev_bus/*/mdev_supported_types/*/create',
   notBound: (bdf: string, driver: string | undefined) =>
     `${driver === undefined ? 'no driver is' : `the driver ${driver} is`} bound to it; bind vfio-pci: ` +
     `bindDriver('${bdf}') or, as root: echo vfio-pci > /sys/bus/pci/devices/${bdf}/driver_override; ` +

@@ -12,8 +12,9 @@ import { type IommuHwInfo, iommuHwInfo } from '../ioctl/iommufd';
 import { native } from '../native';
 import { findHolders } from '../pci/holders';
 import { DEV_VFIO } from '../pci/paths';
-import { listDirectory, type PciDevice } from '../pci/sysfs';
+import { listDirectory } from '../pci/sysfs';
 import type { Attachment, IommufdAttachment } from './attachment';
+import type { BusDevice } from './bus-device';
 import { GroupSeat } from './group-seat';
 import { vfTokenBytes } from './vf-token';
 
@@ -26,7 +27,7 @@ export interface CdevOptions {
 }
 
 /** The device's node, if the kernel has one for it (CONFIG_VFIO_DEVICE_CDEV). */
-export function cdevPath({ path }: PciDevice): string | undefined {
+export function cdevPath({ path }: { readonly path: string }): string | undefined {
   const name = listDirectory(join(path, 'vfio-dev')).find((entry) => /^vfio\d+$/.test(entry));
   if (name === undefined) return undefined;
   return listDirectory(join(DEV_VFIO, 'devices')).includes(name)
@@ -39,12 +40,12 @@ export function cdevPath({ path }: PciDevice): string | undefined {
  * @throws EBUSY (in use, also by way of its group), EACCES (permission or VF token), EINVAL,
  * EPERM (its group is somebody else's), ERR_VFIO_OTHER_ADDRESS_SPACE
  */
-export async function openCdev(pci: PciDevice, options: CdevOptions): Promise<Attachment> {
+export async function openCdev(device: BusDevice, options: CdevOptions): Promise<Attachment> {
   const { vfToken, addressSpace } = options;
-  const fd = options.fd === undefined ? openNode(pci) : adopt(options.fd);
+  const fd = options.fd === undefined ? openNode(device) : adopt(options.fd);
   let seat: GroupSeat | undefined;
   try {
-    seat = await GroupSeat.take(pci.iommuGroup, addressSpace);
+    seat = await GroupSeat.take(device.iommuGroup, addressSpace);
     const ioas = ioasOf(seat.space);
     const token = vfToken === undefined ? undefined : vfTokenBytes(vfToken);
     const id = await deviceBindIommufd(fd, ioas.iommufd, token);
@@ -139,11 +140,11 @@ function adopt(fd: number): number {
   return fd;
 }
 
-function openNode(pci: PciDevice): number {
-  const path = cdevPath(pci);
+function openNode(device: BusDevice): number {
+  const path = cdevPath(device);
   if (path === undefined) {
-    throw new VfioError('ERR_VFIO_UNAVAILABLE', `${pci.bdf} has no character device of VFIO`, {
-      device: pci.bdf,
+    throw new VfioError('ERR_VFIO_UNAVAILABLE', `${device.name} has no character device of VFIO`, {
+      device: device.name,
       hint: "the kernel lacks CONFIG_VFIO_DEVICE_CDEV; { backend: 'group' } works without",
     });
   }
@@ -153,5 +154,5 @@ function openNode(pci: PciDevice): number {
   const hint = isErrno(error, 'EBUSY')
     ? hints.groupBusy(path, findHolders(path))
     : hints.nodePermission(path);
-  throw systemError(fd, `open ${path}`, { syscall: 'open', path, device: pci.bdf, hint });
+  throw systemError(fd, `open ${path}`, { syscall: 'open', path, device: device.name, hint });
 }

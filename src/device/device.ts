@@ -16,6 +16,7 @@ import { Gfx } from './gfx';
 import { type AffectedDevice, affectedDevices, hotReset } from './hot-reset';
 import { type DeviceEvent, DeviceIrqs } from './irqs';
 import { LowPower } from './low-power';
+import { Migration } from './migration/migration';
 import { Region, type RegionName, regionIndices } from './region';
 import { listRegions, type RegionSummary } from './region-list';
 import { vfTokenBytes } from './vf-token';
@@ -25,10 +26,9 @@ const PCI_COMMAND = 0x04;
 const PCI_COMMAND_MASTER = 1 << 2;
 
 export class Device implements AsyncDisposable {
-  /** PCI address, `0000:01:00.0`. */
+  /** PCI address, `0000:01:00.0`; of a device on another bus, its name there. */
   readonly bdf: string;
   readonly info: ioctl.DeviceInfo;
-  readonly sriov: Sriov;
   readonly lowPower: LowPower;
   readonly #fd: number;
   readonly #attachment: Attachment;
@@ -36,6 +36,8 @@ export class Device implements AsyncDisposable {
   readonly #irqs: DeviceIrqs;
   /** A reset under way holds the descriptor. */
   #resetting: Promise<void> = Promise.resolve();
+  #sriov: Sriov | undefined;
+  #migration: Migration | undefined;
   #closing: Promise<void> | undefined;
 
   /** Made by `openDevice`, and owner of the attachment from then on. */
@@ -43,7 +45,6 @@ export class Device implements AsyncDisposable {
     this.bdf = bdf;
     this.#fd = attachment.fd;
     this.#attachment = attachment;
-    this.sriov = new Sriov(bdf);
     this.info = ioctl.deviceGetInfo(this.#fd);
     this.lowPower = new LowPower(bdf, this.#fd, () => this.#restoreRegions());
     attachment.space.adopt(this);
@@ -150,6 +151,21 @@ export class Device implements AsyncDisposable {
   regions(): RegionSummary[] {
     this.#assertOpen();
     return listRegions(this.info.numRegions, (index) => this.#regionInfo(index));
+  }
+
+  /** VFs of a PF. @throws ERR_VFIO_INVALID_BDF on other buses than PCI */
+  get sriov(): Sriov {
+    this.#sriov ??= new Sriov(this.bdf);
+    return this.#sriov;
+  }
+
+  /** Live migration. @throws ERR_VFIO_UNSUPPORTED if the device's driver has none */
+  get migration(): Migration {
+    this.#assertOpen();
+    this.#migration ??= new Migration(this.bdf, this.#fd, () =>
+      this.#whileResetting(ioctl.deviceReset(this.#fd)),
+    );
+    return this.#migration;
   }
 
   /** The display of a virtual GPU. @throws ERR_VFIO_UNSUPPORTED if the device has none */
@@ -298,6 +314,7 @@ export class Device implements AsyncDisposable {
     this.lowPower.close();
     try {
       await this.#irqs.close();
+      await this.#migration?.close();
     } finally {
       await this.#resetting;
       const closed = await native.closeAsync(this.#fd);

@@ -7,8 +7,8 @@ import { hints } from '../hints';
 import { native } from '../native';
 import { findHolders } from '../pci/holders';
 import { blockingMembers } from '../pci/iommu-group';
-import { type PciDevice, readPciDevice } from '../pci/sysfs';
 import type { Attachment } from './attachment';
+import { type BusDevice, findDevice, hasVfioDriver } from './bus-device';
 import { cdevPath, openCdev } from './cdev';
 import { Device } from './device';
 import { Group } from './group';
@@ -31,7 +31,8 @@ export interface OpenOptions {
 }
 
 /**
- * Open a PCI device that is bound to vfio-pci (see `bindDriver`). Bus master is off. When the kernel
+ * Open a PCI device that is bound to vfio-pci (see `bindDriver`), by its address; a mediated device by
+ * its UUID, or a platform device by its name in sysfs. Bus master is off. When the kernel
  * asks for the device back (an unbind, or VFs that are to go), it is closed, unless somebody listens
  * to `device.irq('req')` and so takes that upon himself.
  * @throws VfioError: ERR_VFIO_INVALID_BDF, ERR_VFIO_INVALID_UUID, ERR_VFIO_NO_DEVICE,
@@ -40,15 +41,15 @@ export interface OpenOptions {
  * token that is not taken)
  */
 export async function openDevice(address: string, options: OpenOptions = {}): Promise<Device> {
-  const pci = readPciDevice(address);
+  const device = findDevice(address);
   const { vfToken } = options;
   if (vfToken !== undefined) vfTokenBytes(vfToken);
   if (options.addressSpace?.closed) throw closedError('address space');
-  assertBound(pci);
-  const attach = interfaceFor(pci, options) === 'iommufd' ? attachCdev : attachGroup;
-  const attachment = await attach(pci, options);
+  assertBound(device);
+  const attach = interfaceFor(device, options) === 'iommufd' ? attachCdev : attachGroup;
+  const attachment = await attach(device, options);
   try {
-    return new Device(pci.bdf, attachment);
+    return new Device(device.name, attachment);
   } catch (error) {
     await native.closeAsync(attachment.fd);
     await attachment.release();
@@ -59,14 +60,14 @@ export async function openDevice(address: string, options: OpenOptions = {}): Pr
 /** The first release whose BIND_IOMMUFD takes VF tokens soundly. */
 const TOKEN_BY_IOMMUFD = [6, 19];
 
-function interfaceFor(pci: PciDevice, options: OpenOptions): 'group' | 'iommufd' {
+function interfaceFor(device: BusDevice, options: OpenOptions): 'group' | 'iommufd' {
   const { backend = 'auto', addressSpace, fds, unsafe, vfToken } = options;
   if (backend !== 'auto') return backend;
   if (unsafe) return 'group';
   if (fds) return 'group' in fds ? 'group' : 'iommufd';
   if (addressSpace) return addressSpace.kernelSpace instanceof Container ? 'group' : 'iommufd';
   if (vfToken !== undefined && kernelBefore(TOKEN_BY_IOMMUFD)) return 'group';
-  return existsSync(IOMMUFD_PATH) && cdevPath(pci) !== undefined ? 'iommufd' : 'group';
+  return existsSync(IOMMUFD_PATH) && cdevPath(device) !== undefined ? 'iommufd' : 'group';
 }
 
 function kernelBefore([major, minor]: readonly number[]): boolean {
@@ -74,58 +75,59 @@ function kernelBefore([major, minor]: readonly number[]): boolean {
   return thisMajor < major! || (thisMajor === major && thisMinor < minor!);
 }
 
-function assertBound({ bdf, path, driver }: PciDevice): void {
-  if (driver?.includes('vfio')) return;
-  throw new VfioError('ERR_VFIO_NOT_BOUND', `${bdf} is not bound to vfio-pci`, {
-    device: bdf,
+function assertBound(device: BusDevice): void {
+  if (hasVfioDriver(device)) return;
+  const { name, path, driver } = device;
+  throw new VfioError('ERR_VFIO_NOT_BOUND', `${name} is not bound to vfio-pci`, {
+    device: name,
     path,
-    hint: hints.notBound(bdf, driver),
+    hint: hints.notBound(name, driver),
   });
 }
 
-async function attachCdev(pci: PciDevice, options: OpenOptions): Promise<Attachment> {
+async function attachCdev(device: BusDevice, options: OpenOptions): Promise<Attachment> {
   const { vfToken, addressSpace, fds } = options;
   const fd = fds && 'device' in fds ? fds.device : undefined;
-  return openCdev(pci, { vfToken, addressSpace, fd }).catch((error) => {
-    throw explain(error, pci);
+  return openCdev(device, { vfToken, addressSpace, fd }).catch((error) => {
+    throw explain(error, device);
   });
 }
 
-async function attachGroup(pci: PciDevice, options: OpenOptions): Promise<Attachment> {
+async function attachGroup(device: BusDevice, options: OpenOptions): Promise<Attachment> {
   const { vfToken, addressSpace, fds, unsafe } = options;
-  if (pci.iommuGroup === undefined) {
-    throw new VfioError('ERR_VFIO_NO_IOMMU_GROUP', `${pci.bdf} is in no IOMMU group`, {
-      device: pci.bdf,
-      path: pci.path,
+  if (device.iommuGroup === undefined) {
+    throw new VfioError('ERR_VFIO_NO_IOMMU_GROUP', `${device.name} is in no IOMMU group`, {
+      device: device.name,
+      path: device.path,
       hint: hints.noIommuGroup(),
     });
   }
-  const group = await Group.acquire(pci.iommuGroup, {
+  const group = await Group.acquire(device.iommuGroup, {
     addressSpace,
     unsafe,
     fd: fds && 'group' in fds ? fds.group : undefined,
   });
   try {
-    const name = vfToken === undefined ? pci.bdf : `${pci.bdf} vf_token=${vfToken}`;
+    const name = vfToken === undefined ? device.name : `${device.name} vf_token=${vfToken}`;
     const fd = await group.getDeviceFd(name);
     return { fd, space: group.space, release: () => group.release() };
   } catch (error) {
     await group.release();
-    throw explain(error, pci);
+    throw explain(error, device);
   }
 }
 
 /** Only dmesg tells what the kernel meant by its errno. */
-function explain(error: unknown, pci: PciDevice): unknown {
-  const { bdf, iommuGroup } = pci;
+function explain(error: unknown, device: BusDevice): unknown {
+  const { name, iommuGroup } = device;
   if (!(error instanceof VfioError) || error.syscall !== 'ioctl') return error;
   const { code, message, errno, syscall, ioctl, path, cause } = error;
-  const details = { errno, syscall, ioctl, path, device: bdf, cause };
+  const details = { errno, syscall, ioctl, path, device: name, cause };
   switch (code) {
     case 'EACCES':
       return new VfioError(code, message, { ...details, hint: hints.tokenRequired() });
     case 'EINVAL': {
-      const node = ioctl === 'VFIO_DEVICE_BIND_IOMMUFD' ? cdevPath(pci) : undefined;
+      const node = ioctl === 'VFIO_DEVICE_BIND_IOMMUFD' ? cdevPath(device) : undefined;
       const holders = node === undefined ? [] : findHolders(node);
       if (node === undefined || holders.length === 0) {
         return new VfioError(code, message, { ...details, hint: hints.tokenNotTaken() });

@@ -1,0 +1,67 @@
+import { Writable } from 'node:stream';
+import type { MigrationData } from './data';
+import type { Migration } from './migration';
+
+export interface LoadOptions {
+  /** The state to end in; 'running' unless given. */
+  readonly finalState?: 'running' | 'stop' | 'running-p2p';
+  /** Called with the bytes so far after each piece. */
+  readonly onProgress?: (bytes: number) => void;
+  /** Destroys the stream with its reason. */
+  readonly signal?: AbortSignal;
+}
+
+export class LoadStream extends Writable {
+  readonly #migration: Migration;
+  readonly #options: LoadOptions;
+  #data: MigrationData | undefined;
+  #loaded = false;
+  #bytes = 0;
+
+  constructor(migration: Migration, options: LoadOptions) {
+    super({ ...(options.signal && { signal: options.signal }) });
+    this.#migration = migration;
+    this.#options = options;
+  }
+
+  override _construct(callback: (error?: Error | null) => void): void {
+    this.#migration.setState('resuming').then((data) => {
+      this.#data = data;
+      callback();
+    }, callback);
+  }
+
+  override _write(
+    chunk: Buffer,
+    _: BufferEncoding,
+    callback: (error?: Error | null) => void,
+  ): void {
+    this.#data!.write(chunk).then(() => {
+      this.#bytes += chunk.length;
+      this.#options.onProgress?.(this.#bytes);
+      callback();
+    }, callback);
+  }
+
+  override _final(callback: (error?: Error | null) => void): void {
+    this.#finish().then(() => callback(), callback);
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    if (this.#loaded || !this.#data) {
+      callback(error);
+      return;
+    }
+    this.#migration.recover().then(
+      () => callback(error),
+      (cause) => callback(error ?? cause),
+    );
+  }
+
+  async #finish(): Promise<void> {
+    await this.#data!.close();
+    // The driver looks at the data as a whole now.
+    await this.#migration.setState(this.#options.finalState ?? 'running');
+    this.#loaded = true;
+  }
+}

@@ -1,0 +1,130 @@
+/** Live migration of a device: its states, and its state as a stream. */
+import type { Readable, Writable } from 'node:stream';
+import { isErrno, VfioError } from '../../errors';
+import * as ioctl from '../../ioctl/migration';
+import { VFIO_MIGRATION_P2P, VFIO_MIGRATION_PRE_COPY } from '../../ioctl/migration-constants';
+import { MigrationData } from './data';
+import { type LoadOptions, LoadStream } from './load-stream';
+import { type SaveOptions, SaveStream } from './save-stream';
+import {
+  assertArc,
+  type MigrationCapabilities,
+  type MigrationState,
+  nextStates,
+  stateName,
+  stateNumber,
+} from './states';
+
+export class Migration {
+  readonly capabilities: MigrationCapabilities;
+  readonly #device: string;
+  readonly #fd: number;
+  readonly #reset: () => Promise<void>;
+  readonly #open = new Set<MigrationData>();
+
+  /** Made by the device. @throws ERR_VFIO_UNSUPPORTED if it cannot be migrated */
+  constructor(device: string, fd: number, reset: () => Promise<void>) {
+    this.#device = device;
+    this.#fd = fd;
+    this.#reset = reset;
+    const flags = migrationFlags(device, fd);
+    this.capabilities = {
+      p2p: (flags & VFIO_MIGRATION_P2P) !== 0,
+      preCopy: (flags & VFIO_MIGRATION_PRE_COPY) !== 0,
+    };
+  }
+
+  get state(): MigrationState {
+    return stateName(ioctl.deviceFeatureMigStateGet(this.#fd));
+  }
+
+  /** The states that `setState` takes now. */
+  get nextStates(): MigrationState[] {
+    return nextStates(this.state, this.capabilities);
+  }
+
+  /**
+   * Put the device into a state; the kernel goes by way of those between. Into stop-copy (unless from
+   * a pre-copy state, whose data goes on), pre-copy and resuming, it resolves to the data, to be closed
+   * by the caller. Does nothing if the device is in it already.
+   * @throws ERR_VFIO_MIGRATION_STATE for an arc that does not exist, before the kernel is asked; else
+   * what the driver makes of the data it was given: EINVAL, EFAULT, ENOMEM
+   */
+  async setState(state: MigrationState): Promise<MigrationData | undefined> {
+    const from = this.state;
+    assertArc(this.#device, from, state, this.capabilities);
+    const fd = await ioctl.deviceFeatureMigStateSet(this.#fd, stateNumber(state)).catch((error) => {
+      throw this.#explain(error, from, state);
+    });
+    if (fd === undefined) return undefined;
+    const data = new MigrationData(fd, (closed) => this.#open.delete(closed));
+    this.#open.add(data);
+    return data;
+  }
+
+  /** About how many bytes the device has to give once it has stopped. @throws ENOTTY before Linux 6.2 */
+  async dataSize(): Promise<number> {
+    return Number(await ioctl.deviceFeatureMigDataSize(this.#fd));
+  }
+
+  /**
+   * The device's state, as a stream of bytes that only the same driver understands. A running device
+   * gives what it can while it runs (pre-copy), is stopped, and gives the rest. At the end of the
+   * stream it is stopped; if the stream is destroyed before (an error, a signal), it runs again.
+   */
+  saveState(options: SaveOptions = {}): Readable {
+    return new SaveStream(this, options);
+  }
+
+  /**
+   * Where a stream of saveState goes; its bytes command all that the device can do, DMA included, so
+   * take them from nobody else. Finished, the device runs, or is in `options.finalState`; after an error
+   * it was reset and runs as if new.
+   */
+  loadState(options: LoadOptions = {}): Writable {
+    return new LoadStream(this, options);
+  }
+
+  /** Out of every state, error too: the device is reset, and runs. */
+  async recover(): Promise<void> {
+    await this.close();
+    await this.#reset();
+  }
+
+  /** Called by the device as it closes. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#open].map((data) => data.close()));
+  }
+
+  #explain(error: unknown, from: MigrationState, to: MigrationState): unknown {
+    if (!(error instanceof VfioError)) return error;
+    const { code, errno, syscall, ioctl } = error;
+    const reached = this.state;
+    const what = `${this.#device} went from ${from} to ${reached} and not to ${to}: ${code}`;
+    const hint =
+      from === 'resuming'
+        ? 'the driver does not take the data that it was given: part of it is missing, or it is of another device or version; recover() resets the device'
+        : 'recover() resets the device';
+    return new VfioError(code, what, {
+      errno,
+      syscall,
+      ioctl,
+      device: this.#device,
+      hint,
+      cause: error,
+    });
+  }
+}
+
+function migrationFlags(device: string, fd: number): number {
+  try {
+    return ioctl.deviceFeatureMigration(fd);
+  } catch (error) {
+    if (!isErrno(error, 'ENOTTY')) throw error;
+    throw new VfioError('ERR_VFIO_UNSUPPORTED', `${device} cannot be migrated`, {
+      device,
+      hint: "it takes a driver that knows the device's state (a variant such as mlx5_vfio_pci), not vfio-pci",
+      cause: error,
+    });
+  }
+}

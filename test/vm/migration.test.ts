@@ -1,0 +1,178 @@
+/** Live migration on the real kernel, with mtty, whose driver walks all states. */
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { PassThrough, Readable, Transform } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
+import { type Device, type MigrationState, openDevice } from 'vfio';
+import { IOMMUFD_PATH } from '../../src/dma/container';
+import { bound, findDevice } from './lab-devices';
+import { hasMtty, hear, openMtty, removeMttys, say } from './mtty';
+
+const code = (expected: string) => expect.objectContaining({ name: 'VfioError', code: expected });
+
+bound('edu');
+
+test('a device whose driver knows nothing of its state says so', async () => {
+  const edu = await openDevice(findDevice('edu').bdf);
+  expect(() => edu.migration).toThrow(code('ERR_VFIO_UNSUPPORTED'));
+  await edu.close();
+});
+
+if (!hasMtty) console.info('no mtty in this kernel: migration is not run');
+const backends = existsSync(IOMMUFD_PATH) ? (['group', 'iommufd'] as const) : (['group'] as const);
+
+(hasMtty ? describe.each(backends) : describe.skip.each(backends))('mtty by %s', (backend) => {
+  let source: Device;
+  let target: Device;
+
+  beforeEach(async () => {
+    [source, target] = await Promise.all([openMtty({ backend }), openMtty({ backend })]);
+  });
+
+  afterEach(async () => {
+    await Promise.all([source.close(), target.close()]);
+    await removeMttys();
+  });
+
+  test('it is a serial port', () => {
+    say(source, 'hello');
+    expect(hear(source)).toBe('hello');
+    expect(source.migration.capabilities).toEqual({ p2p: true, preCopy: true });
+    expect(source.migration.state).toBe('running');
+  });
+
+  test('a conversation goes on with the other device', async () => {
+    say(source, 'ping ');
+    const progress: number[] = [];
+    await pipeline(
+      source.migration.saveState({ onProgress: (bytes) => progress.push(bytes) }),
+      target.migration.loadState(),
+    );
+    expect([source.migration.state, target.migration.state]).toEqual(['stop', 'running']);
+    expect(progress.length).toBeGreaterThanOrEqual(2);
+    say(target, 'pong');
+    expect(hear(target)).toBe('ping pong');
+    await source.migration.setState('running');
+    expect(hear(source)).toBe('ping ');
+  });
+
+  test('over a socket, and stopped first', async () => {
+    say(source, 'by wire');
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const arrived = new Promise<Socket>((resolve) => server.once('connection', resolve));
+    const { port } = server.address() as AddressInfo;
+    const [sender, receiver] = await Promise.all([connect(port, '127.0.0.1'), arrived]);
+    await Promise.all([
+      pipeline(source.migration.saveState({ from: 'stop' }), sender),
+      pipeline(receiver, target.migration.loadState({ finalState: 'stop' })),
+    ]);
+    server.close();
+    expect(target.migration.state).toBe('stop');
+    await target.migration.setState('running');
+    expect(hear(target)).toBe('by wire');
+  });
+
+  test('every arc that is named legal is taken, and gives data where data begins', async () => {
+    const { migration } = source;
+    const withData: MigrationState[] = ['pre-copy', 'pre-copy-p2p', 'stop-copy', 'resuming'];
+    for (const from of ['running', 'stop', 'running-p2p', ...withData] as MigrationState[]) {
+      await (await migration.setState(from))?.close();
+      for (const to of migration.nextStates) {
+        const data = await migration.setState(to);
+        expect([from, to, migration.state]).toEqual([from, to, to]);
+        await data?.close();
+        // From resuming, nothing has been given: only a reset leads to where it came from.
+        await migration.recover();
+        await (await migration.setState(from).catch(() => undefined))?.close();
+        if (migration.state !== from) throw new Error(`cannot go back to ${from}`);
+      }
+      await migration.recover();
+      expect(migration.state).toBe('running');
+    }
+  });
+
+  test('illegal arcs are refused before the kernel is asked', async () => {
+    const { migration } = source;
+    const data = await migration.setState('stop-copy');
+    for (const to of ['pre-copy', 'pre-copy-p2p', 'error'] as const) {
+      await expect(migration.setState(to)).rejects.toThrow(code('ERR_VFIO_MIGRATION_STATE'));
+    }
+    expect(migration.state).toBe('stop-copy');
+    await data!.close();
+    await migration.setState('running');
+  });
+
+  test('pre-copy: how much there is, then reads of 0, then the rest through the same descriptor', async () => {
+    const { migration } = source;
+    expect(await migration.dataSize()).toBeGreaterThan(0);
+    const data = (await migration.setState('pre-copy'))!;
+    const { initialBytes } = data.precopyInfo();
+    expect(initialBytes).toBe(24n);
+    const chunk = Buffer.alloc(4096);
+    expect(await data.read(chunk)).toBe(24);
+    expect(await data.read(chunk)).toBe(0);
+    expect(data.precopyInfo().initialBytes).toBe(0n);
+    expect(await migration.setState('stop-copy')).toBeUndefined();
+    expect(await data.read(chunk)).toBeGreaterThan(0);
+    expect(await data.read(chunk)).toBe(0);
+    expect(() => data.precopyInfo()).toThrow(code('EINVAL'));
+    await migration.setState('stop');
+    await expect(data.read(chunk)).rejects.toThrow(expect.objectContaining({ code: 'ENODEV' }));
+    await data.close();
+    await expect(data.read(chunk)).rejects.toThrow(code('ERR_VFIO_CLOSED'));
+  });
+
+  test('broken streams: the target was reset, and runs', async () => {
+    const whole = await buffer(source.migration.saveState());
+    const spoiled = Buffer.from(whole);
+    spoiled.fill(0xff, 0, 8);
+    for (const [bytes, expected] of [
+      [whole.subarray(0, whole.length - 8), 'EINVAL'],
+      [spoiled, 'EFAULT'],
+      [Buffer.concat([whole, Buffer.alloc(1 << 20)]), 'ENOMEM'],
+    ] as const) {
+      const loading = pipeline(Readable.from([bytes]), target.migration.loadState());
+      await expect(loading).rejects.toThrow(expect.objectContaining({ code: expected }));
+      expect(target.migration.state).toBe('running');
+    }
+    await pipeline(Readable.from([whole]), target.migration.loadState());
+    expect(target.migration.state).toBe('running');
+  });
+
+  test('an abort, or a fault on the way: both run again, and no descriptor is left', async () => {
+    say(source, 'still here');
+    const controller = new AbortController();
+    const { signal } = controller;
+    const never = new Transform({ transform: () => controller.abort(new Error('enough')) });
+    const aborted = pipeline(source.migration.saveState(), never, target.migration.loadState(), {
+      signal,
+    });
+    await expect(aborted).rejects.toThrow();
+    await settled(source, target);
+    const broken = new PassThrough();
+    broken.once('data', () => broken.destroy(new Error('cable')));
+    await expect(
+      pipeline(source.migration.saveState(), broken, target.migration.loadState()),
+    ).rejects.toThrow();
+    await settled(source, target);
+    expect(hear(source)).toBe('still here');
+    await pipeline(source.migration.saveState(), target.migration.loadState());
+  });
+
+  test('a device that is closed in the middle takes its data with it', async () => {
+    const data = (await source.migration.setState('stop-copy'))!;
+    await source.close();
+    await expect(data.read(Buffer.alloc(8))).rejects.toThrow(code('ERR_VFIO_CLOSED'));
+  });
+});
+
+/** Streams are destroyed in the background. */
+async function settled(...devices: Device[]): Promise<void> {
+  for (const { migration } of devices) {
+    for (let left = 200; left > 0 && migration.state !== 'running'; left--)
+      await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
