@@ -12,11 +12,22 @@ Attachment::~Attachment() {
 }
 
 napi_value Attachment::createView(uint64_t offset, uint64_t length) {
+  return createBuffer(range_->base() + offset, length);
+}
+
+napi_value Attachment::createLostView() {
+  static_assert(sizeof(std::atomic<bool>) == 1);
+  // SAFETY: the flag is static memory, so that a view that escaped stays harmless to touch.
+  auto* flag = const_cast<std::atomic<bool>*>(&range_->lost());
+  return createBuffer(flag, 1);
+}
+
+napi_value Attachment::createBuffer(void* data, uint64_t length) {
   auto* view = new View{env_, this, range_, nullptr, false};
   napi_value buffer = nullptr;
   // SAFETY: the view's reference keeps these addresses reserved until onViewCollected.
-  if (napi_create_external_arraybuffer(env_, range_->base() + offset, length, onViewCollected, view,
-                                       &buffer) != napi_ok) {
+  if (napi_create_external_arraybuffer(env_, data, length, onViewCollected, view, &buffer) !=
+      napi_ok) {
     // Node may or may not call the finalizer of a buffer it failed to make: rather leak than free
     // twice.
     view->attachment = nullptr;

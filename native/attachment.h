@@ -26,6 +26,9 @@ public:
   /// bounds and protection.
   napi_value createView(uint64_t offset, uint64_t length);
 
+  /// An ArrayBuffer of one byte: whether device memory of the range is lost. nullptr as above.
+  napi_value createLostView();
+
   /// A window for register accessors, as above. Owned by its accessors.
   MemoryWindow* createWindow(uint64_t offset, uint64_t length, int protection);
 
@@ -39,6 +42,7 @@ private:
     napi_ref buffer; ///< weak
     bool detached;   ///< by us, so that the backing store is not elsewhere
   };
+  napi_value createBuffer(void* data, uint64_t length);
   static void detach(View& view);
   static void onViewCollected(napi_env env, void* data, void* view);
 

@@ -117,6 +117,17 @@ static Napi::Value rangeBuffer(Environment& environment, const Arguments& argume
   return buffer == nullptr ? Napi::Value(error(-ENOMEM)) : Napi::Value(env, buffer);
 }
 
+static Napi::Value rangeLost(Environment& environment, const Arguments& arguments) {
+  const Napi::Env env = arguments.env();
+  const auto id = arguments.uint53(0);
+  Attachment* attachment = id ? environment.attachment(*id) : nullptr;
+  if (attachment == nullptr)
+    return Napi::Number::New(env, id ? -EBADF : -EINVAL);
+  const napi_value buffer = attachment->createLostView();
+  return buffer == nullptr ? Napi::Value(Napi::Number::New(env, -ENOMEM))
+                           : Napi::Value(env, buffer);
+}
+
 /// Only of shared memory, which JavaScript can neither detach nor move: the address is good as long
 /// as the array is alive.
 static Napi::Value memoryAddress(Environment&, const Arguments& arguments) {
@@ -143,6 +154,7 @@ void defineRanges(Napi::Object exports) {
   define<onRange<&Range::length>>(exports, "rangeLength");
   define<rangeBuffer>(exports, "rangeBuffer");
   define<onRange<&Range::faults>>(exports, "rangeFaults");
+  define<rangeLost>(exports, "rangeLost");
   define<onRange<&Range::lock>>(exports, "rangeLock");
   define<onRange<&Range::restore>>(exports, "rangeRestore");
   define<memoryAddress>(exports, "memoryAddress");

@@ -142,6 +142,9 @@ export interface NativeAddon {
   /** How often an access to the range raised SIGBUS (the device did not answer), or -EBADF. The page
    *  touched reads as 0xff from then on. */
   rangeFaults(range: number): number;
+  /** A view of one byte, detached at rangeRelease: 1 while device memory of the range is lost to a
+   *  fault, until rangeRestore. For who touches the range without register accessors. Or -errno. */
+  rangeLost(range: number): ArrayBuffer | number;
   /** Map all device memory of the range anew after a fault. 0 or -errno; -EBADF if a descriptor it
    *  was mapped from is closed. */
   rangeRestore(range: number): number;

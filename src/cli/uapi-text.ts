@@ -4,9 +4,10 @@ import type { UapiDocument } from './uapi';
 
 type Found = Readonly<Record<string, UapiFinding>> | undefined;
 
+/** Ids are small and go by their decimal numbers; requests, masks and high bits by their hex. */
 function value(constant: number | string): string {
   if (typeof constant === 'string') return JSON.stringify(constant);
-  return constant < 10 ? String(constant) : `0x${constant.toString(16)}`;
+  return constant < 64 ? String(constant) : `0x${constant.toString(16)}`;
 }
 
 function verdict(finding: UapiFinding | undefined): string {

@@ -39,6 +39,11 @@ export class RegionMapping {
     return this.#whole() === undefined ? 'parts' : 'whole';
   }
 
+  /** The addon's range with all of the region, if that is mapped. */
+  get wholeRange(): number | undefined {
+    return this.#whole()?.range;
+  }
+
   /** Where the region is in this process, if all of it is. */
   get address(): bigint | undefined {
     const whole = this.#whole();

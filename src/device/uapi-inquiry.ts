@@ -148,7 +148,9 @@ export class UapiInquiry {
     try {
       const get = has(c.VFIO_DEVICE_FEATURE_GET);
       const set = has(c.VFIO_DEVICE_FEATURE_SET);
-      this.features.note(name, { present: get || set, because: 'FEATURE_PROBE', get, set });
+      const directions = [get && 'GET', set && 'SET'].filter((direction) => direction !== false);
+      const because = `PROBE: ${directions.join(', ') || 'neither GET nor SET'}`;
+      this.features.note(name, { present: get || set, because, get, set });
     } catch (error) {
       this.features.note(name, { ...unknown(reason(error)), get: null, set: null });
     }

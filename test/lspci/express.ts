@@ -17,6 +17,9 @@ const types: Record<string, string> = {
   reserved: 'Unknown type',
 };
 
+const watts = (limit: number | null) =>
+  limit === null ? '>600W' : `${Number(limit.toPrecision(6))}W`;
+
 function device({ device: { capabilities, control, status } }: Express): RegisterFragments[] {
   return [
     {
@@ -37,10 +40,7 @@ function device({ device: { capabilities, control, status } }: Express): Registe
         ),
         flag('RBE', capabilities.roleBasedErrorReporting),
         maybe('FLReset', flag('FLReset', capabilities.functionLevelReset)),
-        maybe(
-          'SlotPowerLimit',
-          `SlotPowerLimit ${Number(capabilities.slotPowerLimit.toPrecision(6))}W`,
-        ),
+        maybe('SlotPowerLimit', `SlotPowerLimit ${watts(capabilities.slotPowerLimit)}`),
       ],
     },
     {
@@ -83,7 +83,7 @@ function slot({
       register: 'SltCap',
       fragments: [
         `${flagLine({ attentionButton: 'AttnBtn', powerController: 'PwrCtrl', mrlSensor: 'MRL', attentionIndicator: 'AttnInd', powerIndicator: 'PwrInd', hotPlug: 'HotPlug', hotPlugSurprise: 'Surprise' }, capabilities)}`,
-        `Slot #${capabilities.slotNumber}, PowerLimit ${Number(capabilities.powerLimit.toPrecision(6))}W;`,
+        `Slot #${capabilities.slotNumber}, PowerLimit ${watts(capabilities.powerLimit)};`,
         flagLine({ interlock: 'Interlock', noCommandCompleted: 'NoCompl' }, capabilities),
       ],
     },

@@ -21,6 +21,8 @@ interface Range {
   memory: ArrayBuffer;
   closed: boolean;
   faults: number;
+  /** What rangeLost gives a view of. */
+  lost: Uint8Array<ArrayBuffer>;
 }
 
 export class FakeKernel {
@@ -64,7 +66,10 @@ export class FakeKernel {
 
   /** The device stops answering: accesses to its mapped regions fault. */
   unplug(): void {
-    for (const range of this.#ranges.values()) range.faults = 1;
+    for (const range of this.#ranges.values()) {
+      range.faults = 1;
+      range.lost[0] = 1;
+    }
   }
 
   /** The device is gone; the kernel takes its group out of the container. */
@@ -102,6 +107,7 @@ export class FakeKernel {
         memory: new ArrayBuffer(length < 2 ** 30 ? length : 0),
         closed: false,
         faults: 0,
+        lost: new Uint8Array(1),
       });
       return this.#nextId;
     },
@@ -120,6 +126,7 @@ export class FakeKernel {
     rangeAddress: (id) => BigInt(id) << 32n,
     rangeLength: (id) => this.#ranges.get(id)?.memory.byteLength ?? -EBADF,
     rangeBuffer: (id) => this.#ranges.get(id)!.memory,
+    rangeLost: (id) => this.#ranges.get(id)!.lost.buffer,
     rangeRegisters: (id) => {
       const range = this.#ranges.get(id)!;
       return accessors(new DataView(range.memory), () =>
@@ -128,7 +135,9 @@ export class FakeKernel {
     },
     rangeFaults: (id) => this.#ranges.get(id)?.faults ?? -EBADF,
     rangeRestore: (id) => {
-      this.#ranges.get(id)!.faults = 0;
+      const range = this.#ranges.get(id)!;
+      range.faults = 0;
+      range.lost[0] = 0;
       return 0;
     },
     fdRegisters: (fd) => accessors(this.config, () => (this.#files.has(fd) ? 0 : EBADF)),

@@ -40,7 +40,7 @@ describe('config space of every device of the VM', () => {
 describe.each(['igb', 'edu'] as const)('of %s', (kind) => {
   bound(kind);
 
-  test('is the same by its region, but for what the kernel keeps to itself', async () => {
+  test('by its region has the same capabilities, and follows what is written', async () => {
     const { bdf } = findDevice(kind);
     const { header, capabilities, extendedCapabilities } = readConfigSpace(bdf);
     const device = await openDevice(bdf);
@@ -55,10 +55,7 @@ describe.each(['igb', 'edu'] as const)('of %s', (kind) => {
       });
       const kinds = (caps: readonly { kind: string }[]) => caps.map(({ kind }) => kind);
       expect(kinds(view.capabilities)).toEqual(kinds(capabilities));
-      const hidden = kinds(extendedCapabilities).filter(
-        (kind) => !kinds(view.extendedCapabilities).includes(kind),
-      );
-      process.stdout.write(`${kind}: not in the region: ${hidden.join(', ') || 'nothing'}\n`);
+      expect(kinds(view.extendedCapabilities)).toEqual(kinds(extendedCapabilities));
       device.enableBusMaster();
       expect(device.configSpace().header.command.busMaster).toBe(true);
     } finally {

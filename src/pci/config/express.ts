@@ -51,10 +51,13 @@ function transactionSize(code: number): number | null {
   return code > 5 ? null : 128 << code;
 }
 
-/** In watts: the value counts 1, 1/10, 1/100 or 1/1000, but for three codes (PCIe 6.0, 7.5.3.9). */
-function slotPowerLimit(value: number, scale: number): number {
-  const special = scale === 0 ? { 240: 250, 241: 275, 242: 300 }[value] : undefined;
-  return special ?? value / 10 ** scale;
+/**
+ * In watts (PCIe 6.0, 7.5.3.9): the value counts 1, 1/10, 1/100 or 1/1000; of whole watts, the codes
+ * from 0xf0 are 250, 275 and so on up to 600, and 0xff is more than that: null.
+ */
+function slotPowerLimit(value: number, scale: number): number | null {
+  if (scale !== 0 || value < 0xf0) return value / 10 ** scale;
+  return value === 0xff ? null : 250 + 25 * (value - 0xf0);
 }
 
 function device(cap: ConfigBytes) {
