@@ -67,6 +67,8 @@ export class VfioError extends Error implements VfioErrorDetails {
 }
 
 const errnoNames = new Map(Object.entries(constants.errno).map(([name, n]) => [n, name]));
+// Of the two names that Node has for one number, the kernel's.
+errnoNames.set(constants.errno.EAGAIN, 'EAGAIN');
 // What a bind to a descriptor that is no iommufd gives; Node has no name for it.
 errnoNames.set(77, 'EBADFD');
 

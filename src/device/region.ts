@@ -167,7 +167,8 @@ export class Region {
 
   /**
    * A dma-buf of whole pages of a BAR, for others to map (VFIO_DEVICE_FEATURE_DMA_BUF, Linux 6.19).
-   * The caller closes the descriptor, or gives it away.
+   * The caller closes the descriptor, or gives it away. Whoever has mapped it loses it when the device
+   * is reset, enters low power or is closed.
    * @throws ENOTTY on kernels without it
    */
   exportDmaBuf(offset: number, size: number): number {

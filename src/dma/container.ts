@@ -113,7 +113,12 @@ export class Container implements DmaBackend {
   /** Its devices must be closed. @throws EBUSY if one is open */
   detachGroup(groupFd: number): void {
     if (!this.#groups.has(groupFd)) return;
-    groupUnsetContainer(groupFd);
+    try {
+      groupUnsetContainer(groupFd);
+    } catch (error) {
+      // The kernel itself takes out a group whose last device is unplugged.
+      if (!isErrno(error, 'EINVAL')) throw error;
+    }
     this.#groups.delete(groupFd);
     if (this.#groups.size === 0) this.#geometry = undefined;
   }

@@ -57,6 +57,9 @@ export function kernelParameters(append?: string): string {
   return [
     ...['console=ttyS0', 'panic=-1', 'oops=panic', 'softlockup_panic=1', 'watchdog_thresh=30'],
     ...['intel_iommu=on', 'random.trust_cpu=on', 'mitigations=off'],
+    // At boot, the kernel waits some ticks for the timer's interrupt, and panics where a busy host
+    // keeps it from coming in time.
+    'no_timer_check',
     ...vfioPciKernelParameters,
     ...(append === undefined ? [] : [append]),
   ].join(' ');

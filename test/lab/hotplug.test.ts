@@ -35,6 +35,8 @@ async function runInGuest(program: string, kernel: string, devices: string[]): P
     command: [process.execPath, join(__dirname, 'guest', program)],
     kernel,
     devices,
+    // By ACPI, the kernel would not notice that a device is pulled out.
+    qemuArgs: ['-global', 'ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off'],
     stdout,
     timeout: 150,
   });
@@ -49,14 +51,14 @@ async function runInGuest(program: string, kernel: string, devices: string[]): P
 test.each(kernels)('errors and removals of devices in use, %s kernel', async (kernel) => {
   const told = await runInGuest('hotplug.cjs', kernel, ['igb', 'nvme', 'nvme', 'nvme']);
   expect(told).toEqual([
-    expect.stringMatching(/^monitor: OK id: igb0 /),
+    expect.stringMatching(/^monitor: OK id: igb0-port /),
     'error: {"vector":0,"count":1}',
     'error: reset, and the device answers true',
     'request: closed false there true',
     'request: gone',
     'default: closed true gone',
     'surprise: status ffff',
-    expect.stringMatching(/^surprise: register (EIO|ffffffff)$/),
+    'surprise: register nothing',
     'surprise: requested',
     'surprise: reset EAGAIN',
     'surprise: gone',

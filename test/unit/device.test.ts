@@ -140,6 +140,13 @@ test('a device that stops answering is EIO with a hint, and works again after re
   await dev.close();
 });
 
+test('a device that is unplugged closes with its mappings', async () => {
+  const dev = await openDevice(DEVICE.bdf);
+  await dev.dma.alloc(8192);
+  kernel.unplugFromGroup();
+  await dev.close();
+});
+
 test('two opens share a group, and the last close frees it', async () => {
   const [a, b] = await Promise.all([openDevice(DEVICE.bdf), openDevice(DEVICE.bdf)]);
   expect(a.dma).toBe(b.dma);

@@ -72,6 +72,13 @@ export class FakeKernel {
     }
   }
 
+  /** The device is gone; the kernel takes its group out of the container. */
+  unplugFromGroup(): void {
+    this.#groupAttached = false;
+    this.#iommuSet = false;
+    this.mappings.clear();
+  }
+
   readonly native: NativeAddon = {
     pageSize: 4096,
     open: (path) => this.#open(path),
@@ -204,10 +211,9 @@ export class FakeKernel {
         this.#iommuSet = true;
         return 0;
       case requests.VFIO_GROUP_UNSET_CONTAINER:
+        if (!this.#groupAttached) return -EINVAL;
         if ([...this.#files.values()].includes('device')) return -EBUSY;
-        this.#groupAttached = false;
-        this.#iommuSet = false;
-        this.mappings.clear();
+        this.unplugFromGroup();
         return 0;
       case requests.VFIO_DEVICE_RESET:
         return 0;
@@ -244,6 +250,7 @@ export class FakeKernel {
         return 0;
       }
       case requests.VFIO_IOMMU_UNMAP_DMA: {
+        if (!this.#iommuSet) return -EINVAL;
         const arg = s.vfio_iommu_type1_dma_unmap.view(bytes);
         arg.size = this.mappings.get(arg.iova) ?? 0n;
         this.mappings.delete(arg.iova);

@@ -145,12 +145,19 @@ if (!iommufd) console.info('no /dev/iommu in this kernel: no BAR as a dma-buf');
     await addressSpace.close();
   });
 
-  test('is out of reach once its device is reset or closed, and the mapping can be closed then', async () => {
+  test('goes out of reach when its device is reset or closed, and can be unmapped then', async () => {
     const { addressSpace, edu, nvme } = await together();
-    const mapping = await addressSpace.mapRegion(nvme.region('bar0'), { size: 4096, ...eduMask });
+    const bar = nvme.region('bar0');
+    const map = () => addressSpace.mapRegion(bar, { size: 4096, ...eduMask });
+    const first = await map();
+    await nvme.reset();
+    expect([...(await eduSees(edu, first.iova))]).toEqual([0, 0, 0, 0]);
+    await first.close();
+    const second = await map();
+    expect((await eduSees(edu, second.iova))[2]).toBe(bar.read32(VS));
     await nvme.close();
-    expect([...(await eduSees(edu, mapping.iova))]).toEqual([0, 0, 0, 0]);
-    await mapping.close();
+    expect([...(await eduSees(edu, second.iova))]).toEqual([0, 0, 0, 0]);
+    await second.close();
     await addressSpace.close();
   });
 

@@ -28,7 +28,7 @@ async function error(pci) {
   const dev = await openDevice(pci.bdf);
   const reported = new Promise((resolve) => dev.on('error', resolve));
   await until(() => dev.irq('err').enabled.length > 0);
-  say('hmp: pcie_aer_inject_error igb0 POISON_TLP');
+  say('hmp: pcie_aer_inject_error igb0-port POISON_TLP');
   say('error:', JSON.stringify(await reported));
   await dev.reset();
   say('error: reset, and the device answers', dev.region('bar0').read32(8) !== 0xffff_ffff);
@@ -58,28 +58,46 @@ async function requestByDefault(pci, id) {
   say('default: closed', dev.closed, 'gone');
 }
 
-/** PCI Express base specification, 7.5.3.10: power controller control, and power indicator, of a slot. */
+/** PCI Express base specification, 7.5.3.10: the control register of a slot. */
 const SLTCTL = 0x18;
-const SLTCTL_POWER_OFF = 0x0400;
-const SLTCTL_INDICATOR_OFF = 0x0300;
+const HOTPLUG_INTERRUPT = 1 << 5;
+const INDICATOR_OFF = 3 << 8;
+const POWER_OFF = 1 << 10;
 
-/** The config space of the port above, through sysfs. */
-function switchOff({ path }) {
+/**
+ * Switch the power of the device's slot off and on again, by the config space of the port above. The
+ * kernel gets to know it when the interrupt is on again, and sees a slot with power and no device.
+ */
+function pull({ path }) {
   const fd = openSync(`${path}/../config`, 'r+');
+  const bytes = Buffer.alloc(2);
   const read = (offset) => {
-    const bytes = Buffer.alloc(2);
     readSync(fd, bytes, 0, 2, offset);
     return bytes.readUInt16LE();
+  };
+  const write = (offset, value) => {
+    bytes.writeUInt16LE(value);
+    writeSync(fd, bytes, 0, 2, offset);
   };
   let capability = read(0x34) & 0xff;
   while ((read(capability) & 0xff) !== 0x10) capability = read(capability) >> 8;
   const at = capability + SLTCTL;
-  const bytes = Buffer.alloc(2);
-  bytes.writeUInt16LE(read(at) | SLTCTL_POWER_OFF | SLTCTL_INDICATOR_OFF);
-  writeSync(fd, bytes, 0, 2, at);
+  const control = read(at);
+  write(at, (control | POWER_OFF | INDICATOR_OFF) & ~HOTPLUG_INTERRUPT);
+  write(at, control);
 }
 
-/** The slot's power goes off under a device in use. */
+/** What reading a register gives, which may be nothing, but no crash. */
+function answer(region, offset) {
+  try {
+    const value = region.read32(offset);
+    return value === 0 || value === 0xffff_ffff ? 'nothing' : value.toString(16);
+  } catch ({ code }) {
+    return code === 'EIO' ? 'nothing' : code;
+  }
+}
+
+/** A device in use is pulled out. */
 async function surprise(pci) {
   const dev = await openDevice(pci.bdf);
   const bar = dev.region('bar0');
@@ -89,14 +107,10 @@ async function surprise(pci) {
   dev.on('request', () => {
     requests += 1;
   });
-  switchOff(pci);
+  pull(pci);
   await until(() => dev.config.read16(6) === 0xffff);
   say('surprise: status', dev.config.read16(6).toString(16));
-  try {
-    say('surprise: register', bar.read32(8).toString(16));
-  } catch ({ code }) {
-    say('surprise: register', code);
-  }
+  say('surprise: register', answer(bar, 8));
   await until(() => requests > 0);
   say('surprise: requested');
   await dev.reset().then(
@@ -124,7 +138,7 @@ async function surprise(pci) {
 
 function ofVfio(fd) {
   try {
-    return readlinkSync(`/proc/self/fd/${fd}`).includes('vfio');
+    return /^(\/dev\/(vfio|iommu)|anon_inode:.*vfio)/.test(readlinkSync(`/proc/self/fd/${fd}`));
   } catch {
     // That of the listing itself.
     return false;
