@@ -1,6 +1,13 @@
 export { Device } from './device/device';
 export { type OpenOptions, openDevice } from './device/open';
 export { Region, type RegionName } from './device/region';
+export {
+  defineRegisters,
+  type Register,
+  type RegisterAccess,
+  type RegisterMap,
+  Registers,
+} from './device/registers';
 export type { AddressSpace } from './dma/address-space';
 export type { BackendName, DmaAccess } from './dma/backend';
 export type { DmaBuffer } from './dma/buffer';
