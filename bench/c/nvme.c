@@ -3,24 +3,7 @@
  *
  *   nvme GROUP BDF DEPTH SECONDS   prints 4 KiB random reads per second
  */
-#include <fcntl.h>
-#include <linux/vfio.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <time.h>
-#include <unistd.h>
-
-#define CHECK(condition)                                                                           \
-  do {                                                                                             \
-    if (!(condition)) {                                                                            \
-      perror(#condition);                                                                          \
-      exit(1);                                                                                     \
-    }                                                                                              \
-  } while (0)
+#include "vfio.h"
 
 enum { ENTRIES = 64, BLOCKS = 8, LIMIT = 1 << 18 };
 
@@ -92,45 +75,17 @@ static struct queue makeQueue(uint32_t id, size_t offset) {
   return (struct queue){(void*)(memory + offset), (void*)(memory + offset + 4096), 0, 0, 1, id};
 }
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 int main(int argc, char** argv) {
   CHECK(argc == 5);
   const uint32_t depth = (uint32_t)atoi(argv[3]);
   CHECK(depth >= 1 && depth < ENTRIES);
-  char path[64];
-  snprintf(path, sizeof path, "/dev/vfio/%s", argv[1]);
-  const int container = open("/dev/vfio/vfio", O_RDWR);
-  const int group = open(path, O_RDWR);
-  CHECK(container >= 0 && group >= 0);
-  CHECK(ioctl(group, VFIO_GROUP_SET_CONTAINER, &container) == 0);
-  CHECK(ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) == 0);
-  const int device = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, argv[2]);
-  CHECK(device >= 0);
-  struct vfio_region_info config = {.argsz = sizeof config, .index = VFIO_PCI_CONFIG_REGION_INDEX};
-  struct vfio_region_info info = {.argsz = sizeof info, .index = VFIO_PCI_BAR0_REGION_INDEX};
-  CHECK(ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &config) == 0);
-  CHECK(ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &info) == 0);
-  bar = mmap(NULL, info.size, PROT_READ | PROT_WRITE, MAP_SHARED, device, (off_t)info.offset);
-  CHECK((void*)bar != MAP_FAILED);
-  uint16_t command;
-  CHECK(pread(device, &command, 2, (off_t)config.offset + 4) == 2);
-  command |= 4;
-  CHECK(pwrite(device, &command, 2, (off_t)config.offset + 4) == 2);
+  const struct device device = openDevice(argv[1], argv[2]);
+  bar = device.bar;
 
   const size_t size = 1 << 20;
   memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   CHECK(memory != MAP_FAILED);
-  struct vfio_iommu_type1_dma_map map = {.argsz = sizeof map,
-                                         .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
-                                         .vaddr = (uintptr_t)memory,
-                                         .iova = 1 << 20,
-                                         .size = size};
-  CHECK(ioctl(container, VFIO_IOMMU_MAP_DMA, &map) == 0);
+  mapDma(&device, memory, 1 << 20, size);
 
   write32(0x14, 0);
   while (read32(0x1c) & 1)
