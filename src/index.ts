@@ -14,6 +14,13 @@ export type { MigrationCapabilities, MigrationState } from './device/migration/s
 export { type OpenOptions, openDevice } from './device/open';
 export { Region, type RegionName } from './device/region';
 export type { RegionSummary } from './device/region-list';
+export {
+  defineRegisters,
+  type Register,
+  type RegisterAccess,
+  type RegisterMap,
+  Registers,
+} from './device/registers';
 export type { FeatureFinding, UapiFinding } from './device/uapi-findings';
 export { probeUapi, type UapiProbe } from './device/uapi-probe';
 export type { AddressSpace } from './dma/address-space';

@@ -34,6 +34,18 @@ const presets: Readonly<Record<string, Preset>> = {
       `nvme,id=${place.id},bus=${place.id}-port,serial=${place.id},drive=${place.id}-disk${properties}`,
     ],
   ],
+  /** NVMe controller with 1 GiB of storage, which is gone with the VM. */
+  'nvme-disk': (place, properties) => [
+    ...[
+      '-drive',
+      `if=none,id=${place.id}-disk,format=raw,file.driver=null-co,file.size=1073741824,file.read-zeroes=on,snapshot=on`,
+    ],
+    ...rootPort(place),
+    ...[
+      '-device',
+      `nvme,id=${place.id},bus=${place.id}-port,serial=${place.id},drive=${place.id}-disk${properties}`,
+    ],
+  ],
   /** Two functions of one slot: one IOMMU group with two devices. */
   'e1000e-pair': (place, properties) => [
     ...rootPort(place),
