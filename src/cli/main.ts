@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 import { Command } from 'commander';
 import { labCommand } from './lab';
+import { listCommand } from './list';
+import { tolerateClosedPipe } from './run';
 import { uapiCommand } from './uapi';
 
 const [own, guestCommand] = splitAtDashes(process.argv);
@@ -8,8 +10,10 @@ const [own, guestCommand] = splitAtDashes(process.argv);
 const program = new Command('vfio')
   .description('user-space device drivers on Linux VFIO')
   .addCommand(labCommand(guestCommand))
+  .addCommand(listCommand())
   .addCommand(uapiCommand());
 
+tolerateClosedPipe(process.stdout);
 void program.parseAsync(own);
 
 function splitAtDashes(argv: readonly string[]): [before: readonly string[], after: string[]] {
