@@ -1,7 +1,11 @@
 #!/usr/bin/env node
 import { Command } from 'commander';
+import { configCommand } from './config';
+import { infoCommand } from './info';
 import { labCommand } from './lab';
 import { listCommand } from './list';
+import { regsCommand } from './regs';
+import { resetCommand } from './reset';
 import { tolerateClosedPipe } from './run';
 import { uapiCommand } from './uapi';
 
@@ -11,6 +15,10 @@ const program = new Command('vfio')
   .description('user-space device drivers on Linux VFIO')
   .addCommand(labCommand(guestCommand))
   .addCommand(listCommand())
+  .addCommand(infoCommand())
+  .addCommand(configCommand())
+  .addCommand(regsCommand())
+  .addCommand(resetCommand())
   .addCommand(uapiCommand());
 
 tolerateClosedPipe(process.stdout);
