@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command } from 'commander';
+import { bindCommand, restoreCommand } from './bind';
 import { configCommand } from './config';
 import { infoCommand } from './info';
 import { labCommand } from './lab';
@@ -19,6 +20,8 @@ const program = new Command('vfio')
   .addCommand(configCommand())
   .addCommand(regsCommand())
   .addCommand(resetCommand())
+  .addCommand(bindCommand())
+  .addCommand(restoreCommand())
   .addCommand(uapiCommand());
 
 tolerateClosedPipe(process.stdout);
