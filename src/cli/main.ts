@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { bindCommand, restoreCommand } from './bind';
 import { configCommand } from './config';
+import { doctorCommand } from './doctor';
 import { infoCommand } from './info';
 import { labCommand } from './lab';
 import { listCommand } from './list';
@@ -22,6 +23,7 @@ const program = new Command('vfio')
   .addCommand(resetCommand())
   .addCommand(bindCommand())
   .addCommand(restoreCommand())
+  .addCommand(doctorCommand())
   .addCommand(uapiCommand());
 
 tolerateClosedPipe(process.stdout);
