@@ -1,18 +1,15 @@
 import type { Writable } from 'node:stream';
 import { VfioError } from '../errors';
 import { LabError } from '../lab';
+import { printable, printableLines } from '../printable';
 
 /** Prints a failure the way a command does: what, why, what to do; no stack trace. */
 export function printError(error: unknown, stderr: Writable = process.stderr): void {
-  if (!(error instanceof LabError)) {
-    stderr.write(`vfio: ${error instanceof Error ? error.message : String(error)}\n`);
-    if (error instanceof VfioError && error.hint) stderr.write(`vfio: ${error.hint}\n`);
-    return;
+  const print = (text: string) => stderr.write(`vfio: ${printableLines(text)}\n`);
+  if (error instanceof LabError && error.kernelLog.length > 0) {
+    print('the last lines of the guest kernel:');
+    for (const line of error.kernelLog) stderr.write(`  ${printable(line)}\n`);
   }
-  if (error.kernelLog.length > 0) {
-    stderr.write('vfio: the last lines of the guest kernel:\n');
-    for (const line of error.kernelLog) stderr.write(`  ${line}\n`);
-  }
-  stderr.write(`vfio: ${error.message}\n`);
-  if (error.hint !== undefined) stderr.write(`vfio: ${error.hint}\n`);
+  print(error instanceof Error ? error.message : String(error));
+  if ((error instanceof VfioError || error instanceof LabError) && error.hint) print(error.hint);
 }

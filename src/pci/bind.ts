@@ -9,10 +9,17 @@ import { allowsUnprotected } from './iommu-group';
 import { SYS } from './paths';
 import { PCI_DRIVERS, type PciDevice, readAttribute, readLinkName, readPciDevice } from './sysfs';
 
-interface DriverState {
+/** What of sysfs decides who drives a device. */
+export interface DriverState {
   readonly driver: string | undefined;
   /** Empty where there is none. */
   readonly override: string;
+}
+
+/** A write to sysfs, as `echo text > path`. */
+export interface SysfsWrite {
+  readonly path: string;
+  readonly text: string;
 }
 
 export interface Binding {
@@ -30,19 +37,12 @@ export interface Binding {
  */
 export async function bindDriver(address: string, driver = 'vfio-pci'): Promise<Binding> {
   const device = readPciDevice(address);
-  const before = readState(device);
-  await assertDriver(driver);
-  if (driver.startsWith('vfio') && device.iommuGroup === undefined && !allowsUnprotected()) {
-    // The kernel would say EINVAL, after the old driver is gone.
-    throw new VfioError('ERR_VFIO_NO_IOMMU_GROUP', `${device.bdf} is in no IOMMU group`, {
-      device: device.bdf,
-      hint: hints.noIommuGroup(),
-    });
-  }
+  const before = readDriverState(device);
+  await assertBindable(device, driver);
   try {
-    await apply(device, { driver, override: driver });
+    await applyDriver(device, { driver, override: driver });
   } catch (cause) {
-    await apply(device, before);
+    await applyDriver(device, before);
     throw cause;
   }
   let restored = false;
@@ -53,12 +53,24 @@ export async function bindDriver(address: string, driver = 'vfio-pci'): Promise<
     async restore() {
       if (restored) return;
       restored = true;
-      await apply(device, before);
+      await applyDriver(device, before);
     },
   };
 }
 
-function readState({ path, driver }: PciDevice): DriverState {
+/** @throws ERR_VFIO_UNAVAILABLE (no such driver), ERR_VFIO_NO_IOMMU_GROUP */
+export async function assertBindable(device: PciDevice, driver: string): Promise<void> {
+  await assertDriver(driver);
+  if (driver.startsWith('vfio') && device.iommuGroup === undefined && !allowsUnprotected()) {
+    // The kernel would say EINVAL, after the old driver is gone.
+    throw new VfioError('ERR_VFIO_NO_IOMMU_GROUP', `${device.bdf} is in no IOMMU group`, {
+      device: device.bdf,
+      hint: hints.noIommuGroup(),
+    });
+  }
+}
+
+export function readDriverState({ path, driver }: PciDevice): DriverState {
   const override = readAttribute(join(path, 'driver_override'));
   return { driver, override: override === undefined || override === '(null)' ? '' : override };
 }
@@ -77,16 +89,27 @@ async function assertDriver(driver: string): Promise<void> {
   }
 }
 
-async function apply(device: PciDevice, wanted: DriverState): Promise<void> {
+/** The writes that bring a device from its present state to another one. */
+export function driverWrites({ path, bdf }: PciDevice, wanted: DriverState): SysfsWrite[] {
+  const was = readLinkName(join(path, 'driver'));
+  const moves = was !== wanted.driver;
+  return [
+    ...(moves && was !== undefined ? [{ path: join(path, 'driver/unbind'), text: bdf }] : []),
+    { path: join(path, 'driver_override'), text: `${wanted.override}\n` },
+    ...(moves && wanted.driver !== undefined
+      ? [{ path: join(SYS, 'bus/pci/drivers_probe'), text: bdf }]
+      : []),
+  ];
+}
+
+/** @throws ERR_VFIO_BIND_FAILED, EACCES (not root) */
+export async function applyDriver(device: PciDevice, wanted: DriverState): Promise<void> {
   const { path, bdf } = device;
   const current = () => readLinkName(join(path, 'driver'));
-  const was = current();
-  if (was !== wanted.driver && was !== undefined) await write(join(path, 'driver/unbind'), bdf);
-  await write(join(path, 'driver_override'), `${wanted.override}\n`);
+  for (const step of driverWrites(device, wanted)) await write(step.path, step.text);
+  // The probe answers success also where the driver refuses; the driver's own bind file tells why.
   if (wanted.driver !== undefined && current() === undefined) {
-    // Answers success also where the driver's probe fails; its own bind file tells why.
-    await write(join(SYS, 'bus/pci/drivers_probe'), bdf);
-    if (current() === undefined) await write(join(PCI_DRIVERS, wanted.driver, 'bind'), bdf);
+    await write(join(PCI_DRIVERS, wanted.driver, 'bind'), bdf);
   }
   if (current() !== wanted.driver) {
     throw new VfioError(

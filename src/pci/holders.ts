@@ -1,5 +1,6 @@
 /** Who has a file open. */
 import { readlinkSync } from 'node:fs';
+import { printable } from '../printable';
 import { PROC } from './paths';
 import { listDirectory, readAttribute } from './sysfs';
 
@@ -31,9 +32,4 @@ function target(link: string): string | undefined {
     // Closed since it was listed.
     return undefined;
   }
-}
-
-/** A process chooses its own name. */
-function printable(text: string): string {
-  return text.replace(/[^\x20-\x7e]/g, '?');
 }

@@ -60,7 +60,8 @@ export class Sriov {
 
   #number(attribute: string): number {
     const value = Number(readAttribute(join(this.#path, attribute)) ?? 0);
-    return Number.isSafeInteger(value) ? value : 0;
+    // A field of 16 bits (SR-IOV 1.1, 3.3.5).
+    return Number.isInteger(value) && value >= 0 && value <= 0xffff ? value : 0;
   }
 
   async #write(count: number): Promise<void> {

@@ -1,5 +1,5 @@
 /** What sysfs says of a PCI device. Its contents are input like any other: read with limits, never trusted. */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
@@ -9,12 +9,35 @@ import { SYS } from './paths';
 export const PCI_DEVICES = join(SYS, 'bus/pci/devices');
 export const PCI_DRIVERS = join(SYS, 'bus/pci/drivers');
 
-const absent = (error: unknown) => isErrno(error, 'ENOENT') || isErrno(error, 'ENOTDIR');
+/** A page of the largest kind: no attribute of sysfs is longer. */
+const MAX_ATTRIBUTE = 65_536;
+
+/** A device that goes while it is read gives ENODEV. */
+const absent = (error: unknown) =>
+  isErrno(error, 'ENOENT') || isErrno(error, 'ENOTDIR') || isErrno(error, 'ENODEV');
+
+/** The start of a file, of `limit` bytes at most. */
+export function readStart(path: string, limit: number): Buffer {
+  const fd = openSync(path, 'r');
+  try {
+    const chunks: Buffer[] = [];
+    for (let left = limit; left > 0; ) {
+      const chunk = Buffer.allocUnsafe(Math.min(left, MAX_ATTRIBUTE));
+      const count = readSync(fd, chunk);
+      if (count === 0) break;
+      chunks.push(chunk.subarray(0, count));
+      left -= count;
+    }
+    return Buffer.concat(chunks);
+  } finally {
+    closeSync(fd);
+  }
+}
 
 /** The text of an attribute without its newline, or undefined where there is no such attribute. */
 export function readAttribute(path: string): string | undefined {
   try {
-    return readFileSync(path, 'latin1').trimEnd();
+    return readStart(path, MAX_ATTRIBUTE).toString('latin1').trimEnd();
   } catch (error) {
     if (absent(error)) return undefined;
     throw error;

@@ -1,0 +1,42 @@
+/** What `vfio doctor` says: one fact each, with the file it was read from and what to do. */
+
+export interface Finding {
+  /** Stable, for scripts: `iommu-off`. */
+  readonly id: string;
+  readonly level: 'ok' | 'warning' | 'blocked';
+  /** Where it was seen: `/proc/cmdline: ro quiet`. */
+  readonly evidence: string;
+  readonly meaning: string;
+  /** null where nothing is to be done, or only a person can decide. */
+  readonly fix: Fix | null;
+}
+
+export interface Fix {
+  readonly text: string;
+  /** Lines of a shell script for root; empty where no command does it (firmware settings). */
+  readonly commands: readonly string[];
+  readonly risk: string;
+  readonly reboot: boolean;
+}
+
+export function ok(id: string, evidence: string, meaning: string): Finding {
+  return { id, level: 'ok', evidence, meaning, fix: null };
+}
+
+/** Whether user-space drivers work here: no finding that blocks, and whether there are warnings. */
+export function verdict(findings: readonly Finding[]): Finding['level'] {
+  if (findings.some(({ level }) => level === 'blocked')) return 'blocked';
+  return findings.some(({ level }) => level === 'warning') ? 'warning' : 'ok';
+}
+
+/** A script of all the fixes; what no command can do is a comment in it. */
+export function fixScript(findings: readonly Finding[]): string {
+  const parts = findings.flatMap(({ id, fix }) => {
+    if (fix === null) return [];
+    const reboot = fix.reboot ? ', then reboot' : '';
+    const comments = [`# ${id}: ${fix.text}${reboot}`, `# risk: ${fix.risk}`];
+    // A line break in a name from sysfs would end the comment.
+    return [...comments.map((line) => line.replace(/\s+/g, ' ')), ...fix.commands, ''];
+  });
+  return `${['#!/bin/sh', 'set -eu', '', ...parts].join('\n').trimEnd()}\n`;
+}

@@ -1,0 +1,83 @@
+/** All PCI devices of the machine, with what matters for giving them to user space. */
+import { join } from 'node:path';
+import type { PciNames } from './ids';
+import { type Readiness, readinessOf } from './readiness';
+import { Sriov } from './sriov';
+import {
+  listDirectory,
+  PCI_DEVICES,
+  type PciDevice,
+  readAttribute,
+  readLinkName,
+  readPciDevice,
+} from './sysfs';
+
+export type SriovRole =
+  | { readonly role: 'pf'; readonly numVfs: number; readonly totalVfs: number }
+  | { readonly role: 'vf'; readonly pf: string; readonly index: number };
+
+export interface ListedDevice {
+  readonly bdf: string;
+  readonly vendor: number;
+  readonly device: number;
+  /** Base class, sub-class and programming interface. */
+  readonly class: number;
+  /** From pci.ids; null where it has none. */
+  readonly vendorName: string | null;
+  readonly deviceName: string | null;
+  readonly className: string | null;
+  readonly driver: string | null;
+  readonly iommuGroup: number | null;
+  /** null on a machine of one node. */
+  readonly numaNode: number | null;
+  readonly sriov: SriovRole | null;
+  readonly readiness: Readiness;
+  readonly blockers: readonly string[];
+}
+
+/** A device that is unplugged meanwhile is left out. */
+export function pciDevices(): PciDevice[] {
+  return listDirectory(PCI_DEVICES).flatMap((name) => {
+    try {
+      return [readPciDevice(name)];
+    } catch {
+      return [];
+    }
+  });
+}
+
+export function describeDevice(pci: PciDevice, names: PciNames): ListedDevice {
+  const { vendor, device } = pci;
+  const node = Number(readAttribute(join(pci.path, 'numa_node')) ?? -1);
+  return {
+    bdf: pci.bdf,
+    vendor,
+    device,
+    class: pci.class,
+    vendorName: names.vendor(vendor) ?? null,
+    deviceName: names.device(vendor, device) ?? null,
+    className: names.class(pci.class) ?? null,
+    driver: pci.driver ?? null,
+    iommuGroup: pci.iommuGroup ?? null,
+    numaNode: Number.isInteger(node) && node >= 0 ? node : null,
+    sriov: sriovRole(pci),
+    ...readinessOf(pci),
+  };
+}
+
+function sriovRole({ bdf, physfn }: PciDevice): SriovRole | null {
+  if (physfn !== undefined) {
+    return { role: 'vf', pf: physfn, index: vfIndex(physfn, bdf) };
+  }
+  const { totalVfs, numVfs } = new Sriov(bdf);
+  return totalVfs === 0 ? null : { role: 'pf', numVfs, totalVfs };
+}
+
+/** -1 where the PF does not know the VF. */
+function vfIndex(pf: string, bdf: string): number {
+  const path = join(PCI_DEVICES, pf);
+  const link = listDirectory(path).find(
+    (name) => name.startsWith('virtfn') && readLinkName(join(path, name)) === bdf,
+  );
+  return link === undefined ? -1 : Number(link.slice('virtfn'.length));
+}

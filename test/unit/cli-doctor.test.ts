@@ -1,0 +1,73 @@
+import { doctorCommand } from '../../src/cli/doctor';
+import { checkMemlock } from '../../src/doctor/machine-checks';
+import * as machines from '../fixtures/machines';
+import { bootMachine, capture, type FakeMachine, removeMachine } from './fake-machine';
+
+jest.mock('../../src/pci/paths', () => require('./fake-machine-paths'));
+
+afterEach(() => {
+  process.exitCode = 0;
+});
+afterAll(removeMachine);
+
+async function doctor(machine: FakeMachine, ...args: string[]): Promise<[status: number, string]> {
+  bootMachine(machine);
+  const output = capture();
+  await doctorCommand(output).parseAsync(['node', 'vfio', ...args]);
+  return [Number(process.exitCode), output.text];
+}
+
+async function problems(machine: FakeMachine, ...args: string[]): Promise<[number, ...string[]]> {
+  const [status, text] = await doctor(machine, ...args, '--json');
+  const findings = JSON.parse(text) as { id: string; level: string }[];
+  return [status, ...findings.filter(({ level }) => level !== 'ok').map(({ id }) => id)];
+}
+
+test.each<[string, FakeMachine, string[], [number, ...string[]]]>([
+  ['a laptop with VT-d in the firmware only', machines.laptop, [], [2, 'iommu-off-kernel']],
+  ['a server', machines.sriovServer, [], [0]],
+  ['its VF', machines.sriovServer, ['0000:03:10.0'], [1, 'no-reset']],
+  [
+    'its port with the default route',
+    machines.sriovServer,
+    ['03:00.1'],
+    [2, 'in-use', 'not-bound'],
+  ],
+  ['a blocked group', machines.blockedGroup, ['0000:01:00.0'], [2, 'group-blocked', 'no-reset']],
+  ['AMD', machines.multiFunctionCard, [], [0]],
+  ['Arm', machines.arm, ['0000:01:00.0'], [1, 'not-bound', 'no-reset']],
+  ['a bridge', machines.arm, ['0000:00:00.0'], [2, 'bridge', 'not-bound', 'no-reset']],
+])('%s', async (_, machine, args, expected) => {
+  expect(await problems(machine, ...args)).toEqual(expected);
+});
+
+test('the firmware, the command line and the kernel are told apart', async () => {
+  const { 'sys/firmware/acpi/tables/DMAR': _, ...files } = machines.laptop.files!;
+  expect(await problems({ ...machines.laptop, files })).toEqual([2, 'iommu-off-firmware']);
+  const off = { ...machines.laptop.files, 'proc/cmdline': 'ro intel_iommu=off quiet' };
+  expect(await problems({ ...machines.laptop, files: off })).toEqual([2, 'iommu-off-cmdline']);
+});
+
+test('a small memlock limit binds users, not root', () => {
+  bootMachine(machines.lowMemlock);
+  expect(checkMemlock(1000)).toMatchObject({
+    id: 'memlock-low',
+    level: 'warning',
+    evidence: expect.stringContaining('Max locked memory 8388608'),
+    fix: { text: expect.stringContaining('limits.conf'), reboot: false },
+  });
+  expect(checkMemlock(0).level).toBe('ok');
+});
+
+test('--fix prints a script that names the culprits', async () => {
+  const [, script] = await doctor(machines.blockedGroup, '0000:01:00.0', '--fix');
+  expect(script).toMatch(/^#!\/bin\/sh\nset -eu\n/);
+  expect(script).toContain('\nvfio bind 0000:01:00.1 0000:02:00.0\n');
+});
+
+test('hostile names stay in comments, and off the terminal', async () => {
+  for (const flag of [[], ['--fix'], ['--json']]) {
+    const [, text] = await doctor(machines.hostile, '0000:00:01.0', ...flag);
+    expect(text).not.toMatch(/[^\P{Cc}\n]/u);
+  }
+});

@@ -1,0 +1,168 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { configCommand } from '../../src/cli/config';
+import { infoCommand } from '../../src/cli/info';
+import type { Output } from '../../src/cli/output';
+import { printRegisters, regsCommand } from '../../src/cli/regs';
+import { resetCommand } from '../../src/cli/reset';
+import * as machines from '../fixtures/machines';
+import { bootMachine, capture, removeMachine } from './fake-machine';
+import { ROOT } from './fake-machine-paths';
+
+jest.mock('../../src/native', () => require('./fake-native'));
+jest.mock('../../src/pci/paths', () => require('./fake-machine-paths'));
+
+let errors: string;
+
+beforeEach(() => {
+  errors = '';
+  jest.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    errors += text;
+    return true;
+  });
+});
+
+afterEach(() => {
+  jest.restoreAllMocks();
+  process.exitCode = 0;
+});
+afterAll(removeMachine);
+
+async function run(command: (output: Output) => Command, ...args: string[]): Promise<string> {
+  const output = capture();
+  await command(output).parseAsync(['node', 'vfio', ...args]);
+  return output.text;
+}
+
+/** What must not reach a terminal: controls other than the newline. */
+const raw = /[^\P{Cc}\n]/u;
+
+describe('vfio info', () => {
+  test('of a PF: its VFs, resets and nodes', async () => {
+    bootMachine(machines.sriovServer);
+    const device = JSON.parse(await run(infoCommand, '0000:03:00.0', '--json'));
+    expect(device).toMatchObject({
+      driver: 'vfio-pci',
+      readiness: 'ready',
+      vfs: ['0000:03:10.0', '0000:03:10.2'],
+      resetMethods: ['flr', 'bus'],
+      capabilities: ['PCI Express', 'Access Control Services'],
+      nodes: [{ path: join(ROOT, 'dev/vfio/20'), holders: [] }],
+    });
+    expect(await run(infoCommand, '03:00.0')).toContain('resets           flr, bus\n');
+  });
+
+  test('of a device that is not there', async () => {
+    expect(await run(infoCommand, '0000:7f:00.0')).toBe('');
+    expect(errors).toMatch(/^vfio: there is no PCI device 0000:7f:00.0\nvfio: lspci -D/);
+    expect(process.exitCode).toBe(1);
+  });
+});
+
+describe('vfio config', () => {
+  test('decoded, raw and as JSON', async () => {
+    bootMachine(machines.sriovServer);
+    expect(await run(configCommand, '0000:03:00.0')).toMatch(
+      /^header, endpoint\n(.*\n)*\[100\] Access Control Services version 1\n/,
+    );
+    const dump = (await run(configCommand, '0000:03:00.0', '--raw')).split('\n');
+    expect(dump[1]).toBe('00: 86 80 c9 10 00 00 10 00 00 00 00 00 00 00 80 00');
+    expect(dump[17]).toMatch(/^100: 0d 00 01 00 1d 00 1d 00/);
+    const config = JSON.parse(await run(configCommand, '0000:03:00.0', '--json'));
+    expect(config.header.vendorId).toBe(0x8086);
+  });
+});
+
+describe('vfio regs', () => {
+  test('of config space need no open device; a map names registers and fields', async () => {
+    bootMachine(machines.sriovServer);
+    const map = join(ROOT, 'map.json');
+    const registers = {
+      VENDOR: { offset: 0, bits: 16 },
+      STATUS: { offset: 6, bits: 16, fields: { CAPS: 4, SPEED: '10:9' } },
+    };
+    writeFileSync(map, JSON.stringify(registers));
+    expect(await run(regsCommand, '0000:03:00.0', 'config', '--map', map)).toBe(
+      'VENDOR  0x8086\nSTATUS  0x0010  CAPS=0x1 SPEED=0x0\n',
+    );
+    expect(
+      await run(regsCommand, '0000:03:00.0', 'config', '--offset', '0x40', '--length', '8'),
+    ).toBe('0x0040  0x00020010\n0x0044  0x10000000\n');
+  });
+
+  test('--watch prints what changes, until it is told to stop', async () => {
+    bootMachine(machines.sriovServer);
+    const stop = new AbortController();
+    const output = capture();
+    const flags = { offset: '0', length: '8', watch: '4' };
+    const watching = printRegisters('0000:03:00.0', 'config', flags, output, stop.signal);
+    while (output.text === '') await new Promise(setImmediate);
+    writeFileSync(
+      join(ROOT, 'sys/bus/pci/devices/0000:03:00.0/config'),
+      new Uint8Array(64).fill(7),
+    );
+    while (!output.text.includes('0x07070707')) await new Promise((wake) => setTimeout(wake, 4));
+    stop.abort();
+    await watching;
+    expect(output.text).toMatch(/^0x0000 {2}0x10c98086\n.*\n\d{4}-.*Z\n0x0000 {2}0x07070707\n/);
+  });
+
+  test.each([
+    [['bar0'], /may change the device\nvfio: .*--unsafe-read/],
+    [['bar9'], /there is no region bar9/],
+    [['config', '--offset', '3'], /--offset is not a multiple of 4: 3/],
+    [['bar0', '--unsafe-read'], /is bound to igb, not to vfio-pci|igb/],
+  ])('refuses %j', async (args, message) => {
+    bootMachine(machines.sriovServer);
+    expect(await run(regsCommand, '0000:03:00.1', ...args)).toBe('');
+    expect(errors).toMatch(message);
+    expect(process.exitCode).toBe(1);
+  });
+
+  test.each([
+    '{',
+    '[]',
+    '{"A": {}}',
+    '{"A": "x"}',
+    '{"A": -4}',
+    '{"A": {"offset": 2}}',
+    '{"A": {"offset": 0, "bits": 64}}',
+    '{"A": {"offset": 0, "fields": {"F": 32}}}',
+    '{"A": {"offset": 0, "fields": {"F": "1:2"}}}',
+    '{"A": {"offset": 0, "fields": "F"}}',
+  ])('says what is wrong with the map %s', async (text) => {
+    bootMachine(machines.sriovServer);
+    const map = join(ROOT, 'map.json');
+    writeFileSync(map, text);
+    expect(await run(regsCommand, '0000:03:00.0', 'config', '--map', map)).toBe('');
+    expect(errors).toMatch(/^vfio: register map: .*\nvfio: a map looks like/);
+  });
+});
+
+describe('vfio reset', () => {
+  test('leaves a device of a kernel driver alone, unless told otherwise', async () => {
+    bootMachine(machines.sriovServer);
+    expect(await run(resetCommand, '0000:03:00.1')).toBe('');
+    expect(errors).toMatch(/in use by the driver igb\nvfio: .*--force/);
+    errors = '';
+    expect(await run(resetCommand, '0000:03:00.1', '--force')).toBe('');
+    expect(errors).toMatch(/has no reset of its own/);
+    writeFileSync(join(ROOT, 'sys/bus/pci/devices/0000:03:00.1/reset'), '');
+    expect(await run(resetCommand, '0000:03:00.1', '--force')).toBe(
+      '0000:03:00.1 was reset (flr)\n',
+    );
+  });
+});
+
+test('hostile sysfs and config bytes end in text or a message, never raw', async () => {
+  bootMachine(machines.hostile);
+  for (const bdf of ['0000:00:01.0', '0000:00:02.0']) {
+    for (const args of [[bdf], [bdf, '--json']]) {
+      expect(await run(infoCommand, ...args)).not.toMatch(raw);
+      expect(await run(configCommand, ...args)).not.toMatch(raw);
+    }
+    expect(await run(configCommand, bdf, '--raw')).not.toMatch(raw);
+  }
+  expect(errors).not.toMatch(raw);
+});

@@ -1,0 +1,82 @@
+import { listCommand } from '../../src/cli/list';
+import * as machines from '../fixtures/machines';
+import { bootMachine, capture, removeMachine } from './fake-machine';
+
+jest.mock('../../src/pci/paths', () => require('./fake-machine-paths'));
+
+afterAll(removeMachine);
+afterEach(() => {
+  process.exitCode = 0;
+});
+
+async function list(...flags: string[]): Promise<string> {
+  const output = capture();
+  await listCommand(output).parseAsync(['node', 'list', ...flags]);
+  return output.text;
+}
+
+test('names, drivers, groups, SR-IOV and readiness of a server', async () => {
+  bootMachine(machines.sriovServer);
+  const igb = 'Intel Corporation 82576 Gigabit Network Connection [8086:10c9]';
+  const vf = 'Intel Corporation 82576 Virtual Function [8086:10ca]';
+  const lines = (await list()).split('\n').map((line) => line.split(/ {2,}/).join('|'));
+  expect(lines).toEqual([
+    'ADDRESS|DRIVER|GROUP|VFIO|SR-IOV|NUMA|DEVICE',
+    '0000:00:00.0|-|0|bridge|-|-|Intel Corporation Bridge [8086:2f00]',
+    '0000:00:03.0|pcieport|1|bridge|-|-|Intel Corporation PCI bridge [8086:2f08]',
+    `0000:03:00.0|vfio-pci|20|ready|PF 2/7|1|${igb}`,
+    `0000:03:00.1|igb|21|unbound|PF 0/7|1|${igb}`,
+    `0000:03:10.0|vfio-pci|22|ready|VF 0 of 0000:03:00.0|1|${vf}`,
+    `0000:03:10.2|vfio-pci|23|ready|VF 1 of 0000:03:00.0|1|${vf}`,
+    '',
+  ]);
+});
+
+test('a group that one driver blocks is told with its culprits', async () => {
+  bootMachine(machines.blockedGroup);
+  expect(await list('--group', '1')).toContain(
+    'group 1 is blocked by 0000:01:00.1 (snd_hda_intel), 0000:02:00.0 (nvme)\n',
+  );
+});
+
+test('filters', async () => {
+  bootMachine(machines.sriovServer);
+  const found = async (...flags: string[]) =>
+    JSON.parse(await list('--json', ...flags)).map(({ bdf }: { bdf: string }) => bdf);
+  expect(await found('--driver', 'igb')).toEqual(['0000:03:00.1']);
+  expect(await found('--driver', 'none')).toEqual(['0000:00:00.0']);
+  expect(await found('--class', '0604')).toEqual(['0000:00:03.0']);
+  expect(await found('--class', 'ETHERNET', '--group', '22')).toEqual(['0000:03:10.0']);
+  expect(await found('--group', '99')).toEqual([]);
+});
+
+test('a group that is no number is a message and status 1', async () => {
+  const stderr = jest.spyOn(process.stderr, 'write').mockReturnValue(true);
+  expect(await list('--group', 'x')).toBe('');
+  expect(process.exitCode).toBe(1);
+  expect(stderr.mock.calls.join('')).toMatch(/^vfio: not an IOMMU group: x\nvfio: groups are/);
+  stderr.mockRestore();
+});
+
+test('without an IOMMU nothing is ready', async () => {
+  bootMachine(machines.laptop);
+  const devices = JSON.parse(await list('--json'));
+  expect(devices.map(({ readiness }: { readiness: string }) => readiness)).toEqual([
+    'bridge',
+    'no-iommu',
+    'bridge',
+    'no-iommu',
+  ]);
+});
+
+test('hostile names never reach the terminal raw', async () => {
+  bootMachine(machines.hostile);
+  for (const text of [await list(), await list('--json')]) {
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: that is the point
+    expect(text).not.toMatch(/[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/);
+  }
+  expect(JSON.parse(await list('--json'))).toMatchObject([
+    { driver: 'evil\x1b[31m\x07name', numaNode: null, sriov: null, vendorName: 'In?[31mtel?' },
+    { bdf: '0000:00:02.0', driver: null },
+  ]);
+});
