@@ -9,6 +9,7 @@ import { listCommand } from './list';
 import { regsCommand } from './regs';
 import { resetCommand } from './reset';
 import { tolerateClosedPipe } from './run';
+import { topologyCommand } from './topology';
 import { uapiCommand } from './uapi';
 
 const [own, guestCommand] = splitAtDashes(process.argv);
@@ -24,6 +25,7 @@ const program = new Command('vfio')
   .addCommand(bindCommand())
   .addCommand(restoreCommand())
   .addCommand(doctorCommand())
+  .addCommand(topologyCommand())
   .addCommand(uapiCommand());
 
 tolerateClosedPipe(process.stdout);
