@@ -9,6 +9,7 @@ import { listCommand } from './list';
 import { regsCommand } from './regs';
 import { resetCommand } from './reset';
 import { tolerateClosedPipe } from './run';
+import { sriovCommand } from './sriov';
 import { topologyCommand } from './topology';
 import { uapiCommand } from './uapi';
 
@@ -24,6 +25,7 @@ const program = new Command('vfio')
   .addCommand(resetCommand())
   .addCommand(bindCommand())
   .addCommand(restoreCommand())
+  .addCommand(sriovCommand())
   .addCommand(doctorCommand())
   .addCommand(topologyCommand())
   .addCommand(uapiCommand());
