@@ -9,6 +9,8 @@ import { listCommand } from './list';
 import { regsCommand } from './regs';
 import { resetCommand } from './reset';
 import { tolerateClosedPipe } from './run';
+import { sriovCommand } from './sriov';
+import { topologyCommand } from './topology';
 import { uapiCommand } from './uapi';
 
 const [own, guestCommand] = splitAtDashes(process.argv);
@@ -23,7 +25,9 @@ const program = new Command('vfio')
   .addCommand(resetCommand())
   .addCommand(bindCommand())
   .addCommand(restoreCommand())
+  .addCommand(sriovCommand())
   .addCommand(doctorCommand())
+  .addCommand(topologyCommand())
   .addCommand(uapiCommand());
 
 tolerateClosedPipe(process.stdout);

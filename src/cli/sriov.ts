@@ -1,0 +1,38 @@
+import { Command } from 'commander';
+import { changeVfs, planVfs, type SriovOptions } from '../device/sriov-change';
+import { jsonText, type Output } from './output';
+import { run, status } from './run';
+
+interface SriovFlags extends SriovOptions {
+  readonly dryRun?: true;
+  readonly json?: true;
+}
+
+/** `vfio sriov BDF N`: how many VFs a PF has. */
+export function sriovCommand(output: Output = process.stdout): Command {
+  return new Command('sriov')
+    .description('set the number of VFs of a PF; if it fails, there are as many as before')
+    .argument('<BDF>', 'PCI address of the PF')
+    .argument('<N>', 'number of VFs; 0 removes them')
+    .option('--vf-token <UUID>', 'what openers of the VFs have to show (PF under vfio-pci)')
+    .option('--force', 'also if VFs that will go are in use')
+    .option('--dry-run', 'print what would be written, and write nothing')
+    .option('--json', 'as a JSON object')
+    .action((address: string, n: string, { dryRun, json, ...options }: SriovFlags) =>
+      run(async () => {
+        const count = /^\d+$/.test(n) ? Number(n) : Number.NaN;
+        const plan = planVfs(address, count, options);
+        if (dryRun) {
+          const lines = plan.writes.map(({ path, text }) => `echo ${text} > ${path}\n`);
+          output.write(json ? jsonText(plan) : lines.join(''));
+          return status.ok;
+        }
+        const vfs = await changeVfs(address, count, options);
+        const text = `${plan.bdf}: ${plan.from} -> ${plan.to} VFs\n`;
+        output.write(
+          json ? jsonText({ ...plan, vfs }) : text + vfs.map((vf) => `  ${vf}\n`).join(''),
+        );
+        return status.ok;
+      }),
+    );
+}

@@ -1,0 +1,54 @@
+import { topologyCommand } from '../../src/cli/topology';
+import * as machines from '../fixtures/machines';
+import { bootMachine, capture, removeMachine } from './fake-machine';
+
+jest.mock('../../src/pci/paths', () => require('./fake-machine-paths'));
+
+afterEach(() => {
+  process.exitCode = 0;
+});
+afterAll(removeMachine);
+
+async function topology(...args: string[]): Promise<string> {
+  const output = capture();
+  await topologyCommand(output).parseAsync(['node', 'vfio', ...args]);
+  return output.text;
+}
+
+test('a card without ACS cannot be split, for these reasons', async () => {
+  bootMachine(machines.multiFunctionCard);
+  expect(await topology('--split', '0000:01:00.0', '01:00.1')).toBe(
+    'no\n  both are in IOMMU group 1\n' +
+      '  functions of one slot can reach each other: no ACS in 0000:01:00.0 and 0000:01:00.1\n' +
+      '  ACS of 0000:00:01.1 above is off\n',
+  );
+  expect(process.exitCode).toBe(2);
+});
+
+test('VFs can be split; without an IOMMU nothing can', async () => {
+  bootMachine(machines.sriovServer);
+  expect(await topology('--split', '0000:03:10.0', '0000:03:10.2')).toMatch(/^yes\n.*22 and 23/);
+  expect(process.exitCode).toBe(0);
+  bootMachine(machines.laptop);
+  expect(await topology('--split', '0000:01:00.0', '0000:00:02.0')).toMatch(
+    /^no\n.*no IOMMU group/,
+  );
+});
+
+test('text, DOT and Mermaid', async () => {
+  bootMachine(machines.multiFunctionCard);
+  expect((await topology()).split('\n').slice(1, 4)).toEqual([
+    expect.stringMatching(/^└─ 0000:00:01.1 PCI bridge \(pcieport, ACS off\) {2}\[group 1\]$/),
+    expect.stringMatching(/^ {3}├─ 0000:01:00.0 GA102 .* \(vfio-pci\) {2}\[group 1\]$/),
+    expect.stringMatching(/^ {3}└─ 0000:01:00.1 /),
+  ]);
+  expect(await topology('--format', 'dot')).toMatch(/^digraph pci \{\n(.*\n)*.*cluster_1 \{/);
+  expect(await topology('--format', 'mermaid')).toContain('  n0000_00_01_1 --> n0000_01_00_0\n');
+});
+
+test('hostile names are drawn without harm', async () => {
+  bootMachine(machines.hostile);
+  for (const format of ['text', 'dot', 'mermaid']) {
+    expect(await topology('--format', format)).not.toMatch(/[^\P{Cc}\n]/u);
+  }
+});
