@@ -8,7 +8,7 @@ import { Writable } from 'node:stream';
 import { type Lab, startLab } from 'vfio/lab';
 import { findLabKernel } from '../../src/lab/kernel-cache';
 
-jest.setTimeout(300_000);
+jest.setTimeout(500_000);
 
 const kernels = ['stock'];
 if (findLabKernel()) kernels.push('lab');
@@ -38,7 +38,7 @@ async function runInGuest(program: string, kernel: string, devices: string[]): P
     // By ACPI, the kernel would not notice that a device is pulled out.
     qemuArgs: ['-global', 'ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off'],
     stdout,
-    timeout: 150,
+    timeout: 400,
   });
   try {
     expect(await lab.exit).toEqual({ status: 0 });
