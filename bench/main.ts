@@ -56,13 +56,36 @@ function table(rows: readonly Row[]): void {
   }
 }
 
-const { values } = parseArgs({
-  options: {
-    json: { type: 'boolean' },
-    native: { type: 'boolean' },
-    runs: { type: 'string', default: '5' },
-  },
-});
+const usage = `Usage: npm run bench -- [--json] [--runs N] [--native]
+
+  --json    rows as one object
+  --runs N  how often each is measured (default: 5)
+  --native  only what needs no VM`;
+
+function readOptions() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        json: { type: 'boolean' },
+        native: { type: 'boolean' },
+        runs: { type: 'string', default: '5' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    });
+    if (!/^[1-9]\d*$/.test(values.runs))
+      throw new Error(`--runs takes a number, not ${values.runs}`);
+    return values;
+  } catch (error) {
+    console.error(`bench: ${(error as Error).message}\n\n${usage}`);
+    process.exit(2);
+  }
+}
+
+const values = readOptions();
+if (values.help) {
+  console.log(usage);
+  process.exit(0);
+}
 const c = baselines();
 const runs = Number(values.runs);
 const rows = [...nativeRows(c, runs), ...(values.native ? [] : labRows(c, runs))];

@@ -1,5 +1,5 @@
 /** The display of a virtual GPU (an mdev such as those of i915, or mbochs and mdpy of the kernel's samples). */
-import { VfioError } from '../errors';
+import { isErrno, VfioError } from '../errors';
 import * as ioctl from '../ioctl/gfx';
 import { VFIO_GFX_PLANE_TYPE_DMABUF, VFIO_GFX_PLANE_TYPE_REGION } from '../ioctl/gfx-constants';
 
@@ -53,7 +53,7 @@ export class Gfx {
 
   /** What is shown now; undefined while the guest has nothing set up. */
   plane(name: GfxPlaneName = 'primary'): GfxPlane | undefined {
-    const info = ioctl.deviceQueryGfxPlane(this.#fd, ways[this.#way], planes[name]);
+    const info = this.#query(name);
     if (info.drm_format === 0) return undefined;
     return {
       format: info.drm_format,
@@ -70,8 +70,19 @@ export class Gfx {
     };
   }
 
-  /** A descriptor of a plane's dma-buf, which the caller closes. @throws EINVAL if the plane has changed since */
+  /** A descriptor of a plane's dma-buf, which the caller closes. @throws ENOENT if the plane has changed since */
   openDmaBuf(id: number): number {
     return ioctl.deviceGetGfxDmabuf(this.#fd, id);
+  }
+
+  #query(name: GfxPlaneName): ioctl.GfxPlaneInfo {
+    const query = () => ioctl.deviceQueryGfxPlane(this.#fd, ways[this.#way], planes[name]);
+    try {
+      return query();
+    } catch (error) {
+      // mbochs makes a dma-buf for a new mode when it is asked first, and finds it the second time.
+      if (!isErrno(error, 'ENOMEM')) throw error;
+      return query();
+    }
   }
 }

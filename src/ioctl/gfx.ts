@@ -41,7 +41,7 @@ export function deviceQueryGfxPlane(
   return arg;
 }
 
-/** The dma-buf of a plane, by the id of deviceQueryGfxPlane: a descriptor that the caller closes. @throws EINVAL */
+/** The dma-buf of a plane, by the id of deviceQueryGfxPlane: a descriptor that the caller closes. @throws ENOENT */
 export function deviceGetGfxDmabuf(fd: number, dmabufId: number): number {
   const dmabuf = callInt(fd, 'VFIO_DEVICE_GET_GFX_DMABUF', dmabufId);
   return check(native.adoptFd(dmabuf), 'dma-buf', { syscall: 'fcntl' });
