@@ -8,7 +8,6 @@ import { labCommand } from './lab';
 import { listCommand } from './list';
 import { regsCommand } from './regs';
 import { resetCommand } from './reset';
-import { tolerateClosedPipe } from './run';
 import { sriovCommand } from './sriov';
 import { topologyCommand } from './topology';
 import { uapiCommand } from './uapi';
@@ -30,7 +29,6 @@ const program = new Command('vfio')
   .addCommand(topologyCommand())
   .addCommand(uapiCommand());
 
-tolerateClosedPipe(process.stdout);
 void program.parseAsync(own);
 
 function splitAtDashes(argv: readonly string[]): [before: readonly string[], after: string[]] {

@@ -7,6 +7,7 @@ export type Status = (typeof status)[keyof typeof status];
 
 /** Runs a command; what it resolves to becomes the exit status, what it throws a message. */
 export async function run(command: () => Promise<Status> | Status): Promise<void> {
+  tolerateClosedPipe(process.stdout);
   try {
     process.exitCode = await command();
   } catch (error) {
@@ -16,7 +17,7 @@ export async function run(command: () => Promise<Status> | Status): Promise<void
 }
 
 /** A reader that has seen enough (`| head`) is no failure. */
-export function tolerateClosedPipe(stream: NodeJS.WriteStream): void {
+function tolerateClosedPipe(stream: NodeJS.WriteStream): void {
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
     process.exit(status.ok);

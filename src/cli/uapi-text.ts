@@ -1,6 +1,6 @@
 /** The table of the ABI, for people. */
 import type { UapiFinding } from '../device/uapi-findings';
-import type { UapiDocument } from './uapi';
+import type { UapiDocument } from './uapi-document';
 
 type Found = Readonly<Record<string, UapiFinding>> | undefined;
 

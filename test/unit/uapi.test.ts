@@ -1,4 +1,4 @@
-import { uapiDocument } from '../../src/cli/uapi';
+import { uapiDocument } from '../../src/cli/uapi-document';
 import { uapiText } from '../../src/cli/uapi-text';
 
 test('the JSON has numbers by name, structs with places, and releases', () => {
