@@ -1,136 +1,170 @@
-/*
- * Baseline of the nvme rows: the same driver in C, by raw ioctls on the group interface.
- *
- *   nvme GROUP BDF DEPTH SECONDS   prints 4 KiB random reads per second
- */
+/* nvme BDF DEPTH COUNT: random reads of 4 KiB by polling, in I/O operations a second. */
 #include "vfio.h"
 
-enum { ENTRIES = 64, BLOCKS = 8, LIMIT = 1 << 18 };
+#define ENTRIES 64
+#define IOVA 0x10000000ull
 
-struct submission {
-  uint32_t dword0, nsid, reserved[4];
-  uint64_t prp1, prp2;
-  uint32_t cdw10, cdw11, cdw12, cdw13, cdw14, cdw15;
-};
-struct completion {
-  uint32_t result, reserved, queue, status;
-};
+enum { ASQ, ACQ, SQ, CQ, IDENTIFY, DATA }; /* pages of `memory` */
+enum { CC = 0x14 / 4, CSTS = 0x1c / 4, AQA = 0x24 / 4, REG_ASQ = 0x28 / 4, REG_ACQ = 0x30 / 4 };
 
-static volatile uint8_t* bar;
-static uint8_t* memory;
+static volatile uint32_t *bar;
+static uint8_t *memory;
 
 struct queue {
-  struct submission* sq;
-  volatile struct completion* cq;
-  uint32_t tail, head, phase, id;
+	uint32_t (*sq)[16];
+	volatile uint32_t (*cq)[4];
+	volatile uint32_t *sq_doorbell, *cq_doorbell;
+	unsigned tail, head, phase;
 };
 
-static uint32_t read32(uint32_t offset) { return *(volatile uint32_t*)(bar + offset); }
-static void write32(uint32_t offset, uint32_t value) {
-  __asm__ volatile("" ::: "memory");
-  *(volatile uint32_t*)(bar + offset) = value;
+static uint64_t iova(unsigned page)
+{
+	return IOVA + page * 4096ull;
 }
 
-static struct submission* next(struct queue* q) {
-  struct submission* entry = &q->sq[q->tail];
-  q->tail = (q->tail + 1) % ENTRIES;
-  memset(entry, 0, sizeof *entry);
-  return entry;
+static struct queue queue(unsigned id, unsigned sq, unsigned cq)
+{
+	return (struct queue){
+		.sq = (void *)(memory + sq * 4096),
+		.cq = (void *)(memory + cq * 4096),
+		.sq_doorbell = bar + 0x400 + 2 * id, /* CAP.DSTRD = 0 */
+		.cq_doorbell = bar + 0x400 + 2 * id + 1,
+		.phase = 1,
+	};
 }
 
-static void ring(struct queue* q) { write32(0x1000 + 8 * q->id, q->tail); }
-
-/* Completed command IDs into `ids`; returns how many. */
-static uint32_t reap(struct queue* q, uint16_t* ids) {
-  uint32_t done = 0;
-  for (;;) {
-    uint32_t word = __atomic_load_n(&q->cq[q->head].status, __ATOMIC_ACQUIRE);
-    if (((word >> 16) & 1) != q->phase)
-      break;
-    CHECK(word >> 17 == 0);
-    ids[done++] = (uint16_t)word;
-    if (++q->head == ENTRIES) {
-      q->head = 0;
-      q->phase ^= 1;
-    }
-  }
-  if (done > 0)
-    write32(0x1004 + 8 * q->id, q->head);
-  return done;
+static uint32_t *claim(struct queue *q, uint32_t opcode, uint32_t id, uint64_t data)
+{
+	uint32_t *command = q->sq[q->tail];
+	memset(command, 0, 64);
+	command[0] = opcode | id << 16;
+	command[6] = data;
+	command[7] = data >> 32;
+	q->tail = (q->tail + 1) % ENTRIES;
+	return command;
 }
 
-static void admin(struct queue* q, uint8_t opcode, uint64_t prp, uint32_t cdw10, uint32_t cdw11) {
-  struct submission* entry = next(q);
-  entry->dword0 = opcode;
-  entry->prp1 = prp;
-  entry->cdw10 = cdw10;
-  entry->cdw11 = cdw11;
-  ring(q);
-  uint16_t ids[ENTRIES];
-  while (reap(q, ids) == 0)
-    ;
+static void ring(struct queue *q)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	*q->sq_doorbell = q->tail;
 }
 
-static struct queue makeQueue(uint32_t id, size_t offset) {
-  return (struct queue){(void*)(memory + offset), (void*)(memory + offset + 4096), 0, 0, 1, id};
+/* The next completion's command id, or -1. */
+static int reap(struct queue *q)
+{
+	uint32_t word = q->cq[q->head][3];
+	if ((word >> 16 & 1) != q->phase)
+		return -1;
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (word >> 17) {
+		fprintf(stderr, "status 0x%x\n", word >> 17);
+		exit(1);
+	}
+	if (++q->head == ENTRIES) {
+		q->head = 0;
+		q->phase ^= 1;
+	}
+	return word & 0xffff;
 }
 
-int main(int argc, char** argv) {
-  CHECK(argc == 5);
-  const uint32_t depth = (uint32_t)atoi(argv[3]);
-  CHECK(depth >= 1 && depth < ENTRIES);
-  const struct device device = openDevice(argv[1], argv[2]);
-  bar = device.bar;
+static void admin(struct queue *q, uint32_t opcode, uint64_t data, uint32_t w10, uint32_t w11)
+{
+	uint32_t *command = claim(q, opcode, 0, data);
+	command[1] = opcode == 0x06; /* Identify Namespace 1 */
+	command[10] = w10;
+	command[11] = w11;
+	ring(q);
+	while (reap(q) < 0)
+		;
+	*q->cq_doorbell = q->head;
+}
 
-  const size_t size = 1 << 20;
-  memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  CHECK(memory != MAP_FAILED);
-  mapDma(&device, memory, 1 << 20, size);
+static void until(uint32_t ready)
+{
+	while ((bar[CSTS] & 1) != ready)
+		usleep(1000);
+}
 
-  write32(0x14, 0);
-  while (read32(0x1c) & 1)
-    ;
-  struct queue a = makeQueue(0, 0);
-  struct queue q = makeQueue(1, 8192);
-  const uint32_t iova = 1 << 20;
-  write32(0x24, (ENTRIES - 1) << 16 | (ENTRIES - 1));
-  write32(0x28, iova);
-  write32(0x2c, 0);
-  write32(0x30, iova + 4096);
-  write32(0x34, 0);
-  write32(0x14, 6 << 16 | 4 << 20 | 1);
-  while (!(read32(0x1c) & 1))
-    ;
-  admin(&a, 0x05, iova + 12288, (ENTRIES - 1) << 16 | 1, 1);
-  admin(&a, 0x01, iova + 8192, (ENTRIES - 1) << 16 | 1, 1 << 16 | 1);
+static void set64(unsigned at, uint64_t value)
+{
+	bar[at] = value;
+	bar[at + 1] = value >> 32;
+}
 
-  uint32_t seed = 1;
-  uint64_t completed = 0;
-  uint16_t ids[ENTRIES];
-  uint32_t ready = depth;
-  for (uint32_t i = 0; i < depth; i++)
-    ids[i] = (uint16_t)i;
-  const double start = now();
-  const double end = start + atof(argv[4]);
-  double time = start;
-  while (time < end) {
-    for (uint32_t turn = 0; turn < 256; turn++) {
-      for (uint32_t i = 0; i < ready; i++) {
-        seed = seed * 1664525 + 1013904223;
-        struct submission* entry = next(&q);
-        entry->dword0 = 2 | (uint32_t)ids[i] << 16;
-        entry->nsid = 1;
-        entry->prp1 = iova + 65536 + ids[i] * 4096u;
-        entry->cdw10 = (seed >> 14) % LIMIT * BLOCKS;
-        entry->cdw12 = BLOCKS - 1;
-      }
-      if (ready > 0)
-        ring(&q);
-      ready = reap(&q, ids);
-      completed += ready;
-    }
-    time = now();
-  }
-  printf("%.1f\n", (double)completed / (time - start));
-  return 0;
+static uint32_t seed = 1;
+static unsigned blocks; /* of a command */
+static uint32_t places;
+
+static void submit(struct queue *q, int id)
+{
+	seed = seed * 1664525 + 1013904223;
+	uint32_t *command = claim(q, 0x02, id, iova(DATA + id));
+	command[1] = 1;
+	command[10] = (seed >> 8) % places * blocks;
+	command[12] = blocks - 1;
+}
+
+static void run(struct queue *q, unsigned depth, long count)
+{
+	long left = count, inflight = 0;
+	for (unsigned i = 0; i < depth && left > 0; i++, left--, inflight++)
+		submit(q, i);
+	ring(q);
+	while (inflight > 0) {
+		int id, done = 0, more = 0;
+		while ((id = reap(q)) >= 0) {
+			done++;
+			inflight--;
+			if (left > 0) {
+				submit(q, id);
+				left--;
+				inflight++;
+				more++;
+			}
+		}
+		if (done)
+			*q->cq_doorbell = q->head;
+		if (more)
+			ring(q);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 4)
+		return 2;
+	unsigned depth = atoi(argv[2]);
+	long count = atol(argv[3]);
+	uint64_t size = (DATA + depth) * 4096ull;
+	struct vfio v = vfio_open(argv[1]);
+	bar = vfio_bar0(v);
+	memory = pages(size);
+	vfio_map(v, memory, IOVA, size);
+	vfio_bus_master(v);
+
+	bar[CC] = 0;
+	until(0);
+	bar[AQA] = (ENTRIES - 1) << 16 | (ENTRIES - 1);
+	set64(REG_ASQ, iova(ASQ));
+	set64(REG_ACQ, iova(ACQ));
+	bar[CC] = 6 << 16 | 4 << 20 | 1;
+	until(1);
+	struct queue a = queue(0, ASQ, ACQ), q = queue(1, SQ, CQ);
+	admin(&a, 0x06, iova(IDENTIFY), 0, 0);
+	uint8_t *namespace = memory + IDENTIFY * 4096;
+	blocks = 4096 >> namespace[128 + 4 * (namespace[26] & 0xf) + 2];
+	uint64_t size_in_blocks = *(uint64_t *)namespace;
+	places = (size_in_blocks < 1 << 24 ? size_in_blocks : 1 << 24) / blocks;
+	admin(&a, 0x05, iova(CQ), (ENTRIES - 1) << 16 | 1, 1);
+	admin(&a, 0x01, iova(SQ), (ENTRIES - 1) << 16 | 1, 1 << 16 | 1);
+
+	run(&q, depth, count / 10);
+	double start = now();
+	run(&q, depth, count);
+	printf("%.1f\n", count / (now() - start));
+	bar[CC] = 0;
+	until(0);
+	vfio_close(v);
+	return 0;
 }

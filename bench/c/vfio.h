@@ -1,4 +1,4 @@
-/* What the baselines share: a device opened by raw ioctls on the group interface, and a clock. */
+/* What the C baselines share: opening a device by group and container, and the clock. */
 #pragma once
 
 #include <fcntl.h>
@@ -12,68 +12,117 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CHECK(condition)                                                                           \
-  do {                                                                                             \
-    if (!(condition)) {                                                                            \
-      perror(#condition);                                                                          \
-      exit(1);                                                                                     \
-    }                                                                                              \
-  } while (0)
-
-struct device {
-  int container, group, fd;
-  off_t config;
-  volatile uint8_t* bar;
-  size_t size;
+struct vfio {
+	int container, group, device;
 };
 
-/* BAR 0 mapped, bus master on. `group` is the number of the IOMMU group. */
-static inline struct device openDevice(const char* group, const char* bdf) {
-  struct device d;
-  char path[64];
-  snprintf(path, sizeof path, "/dev/vfio/%s", group);
-  d.container = open("/dev/vfio/vfio", O_RDWR);
-  d.group = open(path, O_RDWR);
-  CHECK(d.container >= 0 && d.group >= 0);
-  CHECK(ioctl(d.group, VFIO_GROUP_SET_CONTAINER, &d.container) == 0);
-  CHECK(ioctl(d.container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) == 0);
-  d.fd = ioctl(d.group, VFIO_GROUP_GET_DEVICE_FD, bdf);
-  CHECK(d.fd >= 0);
-  struct vfio_region_info config = {.argsz = sizeof config, .index = VFIO_PCI_CONFIG_REGION_INDEX};
-  struct vfio_region_info bar = {.argsz = sizeof bar, .index = VFIO_PCI_BAR0_REGION_INDEX};
-  CHECK(ioctl(d.fd, VFIO_DEVICE_GET_REGION_INFO, &config) == 0);
-  CHECK(ioctl(d.fd, VFIO_DEVICE_GET_REGION_INFO, &bar) == 0);
-  d.config = (off_t)config.offset;
-  d.size = bar.size;
-  void* mapped = mmap(NULL, d.size, PROT_READ | PROT_WRITE, MAP_SHARED, d.fd, (off_t)bar.offset);
-  CHECK(mapped != MAP_FAILED);
-  d.bar = mapped;
-  uint16_t command;
-  CHECK(pread(d.fd, &command, 2, d.config + 4) == 2);
-  command |= 4;
-  CHECK(pwrite(d.fd, &command, 2, d.config + 4) == 2);
-  return d;
+static inline void die(const char *what)
+{
+	perror(what);
+	exit(1);
 }
 
-static inline void closeDevice(struct device* d) {
-  munmap((void*)d->bar, d->size);
-  close(d->fd);
-  close(d->group);
-  close(d->container);
+static inline double now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec * 1e-9;
 }
 
-static inline void mapDma(const struct device* d, void* memory, uint64_t iova, size_t size) {
-  struct vfio_iommu_type1_dma_map map = {.argsz = sizeof map,
-                                         .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
-                                         .vaddr = (uintptr_t)memory,
-                                         .iova = iova,
-                                         .size = size};
-  CHECK(ioctl(d->container, VFIO_IOMMU_MAP_DMA, &map) == 0);
+static inline struct vfio vfio_open(const char *bdf)
+{
+	char path[96], link[256];
+	snprintf(path, sizeof path, "/sys/bus/pci/devices/%s/iommu_group", bdf);
+	ssize_t n = readlink(path, link, sizeof link - 1);
+	if (n < 0)
+		die(path);
+	link[n] = 0;
+	snprintf(path, sizeof path, "/dev/vfio/%s", strrchr(link, '/') + 1);
+	struct vfio v = { .container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC) };
+	v.group = open(path, O_RDWR | O_CLOEXEC);
+	if (v.container < 0 || v.group < 0)
+		die(path);
+	if (ioctl(v.group, VFIO_GROUP_SET_CONTAINER, &v.container) ||
+	    ioctl(v.container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
+		die("container");
+	v.device = ioctl(v.group, VFIO_GROUP_GET_DEVICE_FD, bdf);
+	if (v.device < 0)
+		die("VFIO_GROUP_GET_DEVICE_FD");
+	return v;
 }
 
-/* Seconds. */
-static inline double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+static inline void vfio_close(struct vfio v)
+{
+	close(v.device);
+	ioctl(v.group, VFIO_GROUP_UNSET_CONTAINER);
+	close(v.group);
+	close(v.container);
+}
+
+static inline struct vfio_region_info vfio_region(struct vfio v, unsigned index)
+{
+	struct vfio_region_info info = { .argsz = sizeof info, .index = index };
+	if (ioctl(v.device, VFIO_DEVICE_GET_REGION_INFO, &info))
+		die("VFIO_DEVICE_GET_REGION_INFO");
+	return info;
+}
+
+static inline volatile uint32_t *vfio_bar0(struct vfio v)
+{
+	struct vfio_region_info info = vfio_region(v, 0);
+	void *bar = mmap(NULL, info.size, PROT_READ | PROT_WRITE, MAP_SHARED, v.device, info.offset);
+	if (bar == MAP_FAILED)
+		die("mmap of BAR 0");
+	return bar;
+}
+
+static inline void vfio_bus_master(struct vfio v)
+{
+	struct vfio_region_info config = vfio_region(v, VFIO_PCI_CONFIG_REGION_INDEX);
+	uint16_t command;
+	if (pread(v.device, &command, 2, config.offset + 4) != 2)
+		die("PCI_COMMAND");
+	command |= 4;
+	if (pwrite(v.device, &command, 2, config.offset + 4) != 2)
+		die("PCI_COMMAND");
+}
+
+static inline void vfio_map(struct vfio v, void *memory, uint64_t iova, uint64_t size)
+{
+	struct vfio_iommu_type1_dma_map map = {
+		.argsz = sizeof map,
+		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.vaddr = (uintptr_t)memory,
+		.iova = iova,
+		.size = size,
+	};
+	if (ioctl(v.container, VFIO_IOMMU_MAP_DMA, &map))
+		die("VFIO_IOMMU_MAP_DMA");
+}
+
+static inline void vfio_unmap(struct vfio v, uint64_t iova, uint64_t size)
+{
+	struct vfio_iommu_type1_dma_unmap unmap = { .argsz = sizeof unmap, .iova = iova, .size = size };
+	if (ioctl(v.container, VFIO_IOMMU_UNMAP_DMA, &unmap))
+		die("VFIO_IOMMU_UNMAP_DMA");
+}
+
+static inline void *pages(uint64_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		die("mmap");
+	return memory;
+}
+
+static inline int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static inline double median(double *values, int count)
+{
+	qsort(values, count, sizeof *values, by_value);
+	return values[count / 2];
 }

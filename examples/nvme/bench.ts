@@ -1,103 +1,90 @@
-/** Random reads of 4 KiB, polled: how many a second. */
-import { performance } from 'node:perf_hooks';
-import { openDevice } from 'vfio';
-import { emit, parseCount, runProgram, UsageError } from '../program';
-import { NvmeController } from './controller';
-import { Namespace } from './namespace';
-import type { CompletionSink } from './queue';
-import { describeStatus, NvmeError } from './status';
+/** Program: random reads or writes by polling, in I/O operations a second. */
+import { emit, type OptionValues, parseCount, runProgram, UsageError } from '../program';
+import { NvmeDriver } from './driver';
+import type { DataPointer } from './prp';
+import { RandomIo } from './random-io';
 
-const USAGE = `Usage: node bench.js BDF [--depth N] [--seconds S]
+const USAGE = `Usage: node bench.js BDF [options]
 
-Keep N (1 to 63, default 32) random reads of 4 KiB under way for S seconds (default 5).
-Prints one line of JSON: I/Os per second, and bytes of JavaScript memory allocated per I/O.`;
+Random reads from an NVMe namespace, by polling. BDF must be bound to vfio-pci.
 
-const BYTES = 4096;
-const ENTRIES = 64;
-const TURNS = 256;
+  --depth N        commands under way (default: 32)
+  --bytes N        bytes of each, whole blocks (default: 4096)
+  --count N        commands (default: 100000)
+  --write MODE     'overwrite': write instead. WHAT IS ON THE NAMESPACE IS LOST
+  --vf-token UUID  the token of a function with SR-IOV
+  -h, --help       show this
 
-/** Submits a new read for each that is completed. */
-class RandomReader implements CompletionSink {
-  completed = 0;
-  private seed = 1;
-  private readonly buffers: Uint16Array;
+Prints one JSON object: {"event":"done","iops":...,"mibPerSecond":...,"seconds":...}
+Exit codes: 0 done, 1 failed, 2 wrong arguments.`;
 
-  constructor(
-    private readonly disk: Namespace,
-    private readonly data: { readonly iovaLo: number; readonly iovaHi: number },
-    private readonly blocks: number,
-  ) {
-    this.buffers = new Uint16Array(ENTRIES);
-  }
+/** The generator's numbers have 24 bits; larger namespaces are read at their start. */
+const MAX_SPAN = 2 ** 24;
 
-  start(depth: number): void {
-    for (let i = 0; i < depth; i++) this.submit(i);
-    this.disk.commands.queue.ring();
-  }
-
-  turn(): void {
-    const { queue } = this.disk.commands;
-    if (queue.reap(this, ENTRIES) > 0) queue.ring();
-  }
-
-  complete(id: number, status: number): void {
-    if (status !== 0) throw new NvmeError(describeStatus(status), status);
-    this.completed++;
-    this.submit(this.buffers[id]!);
-  }
-
-  private submit(buffer: number): void {
-    this.seed = (Math.imul(this.seed, 1_664_525) + 1_013_904_223) >>> 0;
-    const perRead = BYTES / this.disk.info.blockBytes;
-    const lba = ((this.seed >>> 14) % (this.blocks / perRead)) * perRead;
-    const id = this.disk.submitRead(lba, perRead, this.data, buffer * BYTES);
-    this.buffers[id] = buffer;
-  }
+interface BenchArguments {
+  depth: number;
+  bytes: number;
+  count: number;
+  write: boolean;
 }
 
-function run(reader: RandomReader, seconds: number): { iops: number; count: number } {
-  const before = reader.completed;
+async function bench(driver: NvmeDriver, { depth, bytes, count, write }: BenchArguments) {
+  const { blockBytes, size } = driver.namespace;
+  if (bytes % blockBytes !== 0) {
+    throw new UsageError(`--bytes ${bytes}: blocks have ${blockBytes} bytes`);
+  }
+  const pointers: DataPointer[] = [];
+  for (let i = 0; i < depth; i++) pointers.push((await driver.allocate(bytes)).pointer);
+  const io = new RandomIo({
+    queue: driver.queues[0]!,
+    pointers,
+    write,
+    blocks: bytes / blockBytes,
+    span: Math.min(Number(size), MAX_SPAN),
+  });
   const start = performance.now();
-  let now = start;
-  while (now - start < seconds * 1000) {
-    for (let i = 0; i < TURNS; i++) reader.turn();
-    now = performance.now();
-  }
-  const count = reader.completed - before;
-  return { iops: count / ((now - start) / 1000), count };
+  io.run(count);
+  const seconds = (performance.now() - start) / 1000;
+  const iops = count / seconds;
+  emit('done', {
+    iops: Math.round(iops),
+    mibPerSecond: Number(((iops * bytes) / 2 ** 20).toFixed(1)),
+    seconds: Number(seconds.toFixed(3)),
+  });
 }
 
-async function main(bdf: string | undefined, depth: number, seconds: number): Promise<void> {
-  if (bdf === undefined || depth >= ENTRIES) throw new UsageError('expected BDF, and N up to 63');
-  const device = await openDevice(bdf);
+/** A power of two with room for `depth` commands. */
+function entriesFor(depth: number): number {
+  return 2 ** Math.ceil(Math.log2(depth + 1));
+}
+
+async function main(options: OptionValues, positionals: string[]): Promise<void> {
+  const [bdf, ...rest] = positionals;
+  if (bdf === undefined || rest.length > 0) throw new UsageError('expected one argument, BDF');
+  const write = options.write === 'overwrite';
+  if (options.write !== undefined && !write) throw new UsageError("--write: 'overwrite'");
+  const depth = parseCount('depth', options.depth, 1) ?? 32;
+  const bytes = parseCount('bytes', options.bytes, 1) ?? 4096;
+  const count = parseCount('count', options.count, 1) ?? 100_000;
+  const vfToken = options['vf-token'];
+  const driver = await NvmeDriver.open(bdf, {
+    ...(vfToken === undefined ? {} : { vfToken }),
+    entries: entriesFor(depth),
+    completion: 'polling',
+  });
   try {
-    const controller = await NvmeController.start(device);
-    const info = await controller.identifyNamespace();
-    const disk = new Namespace(await controller.createQueue({ depth: ENTRIES }), info);
-    const data = await device.dma.alloc(depth * BYTES);
-    const reader = new RandomReader(disk, data, Math.min(Number(info.blocks), 1 << 21));
-    reader.start(depth);
-    run(reader, seconds / 2); // compiled from here on
-    globalThis.gc?.();
-    const heap = process.memoryUsage().heapUsed;
-    const { iops, count } = run(reader, seconds);
-    emit('nvme', {
-      depth,
-      iops: Math.round(iops),
-      count,
-      bytesPerIo: (process.memoryUsage().heapUsed - heap) / count,
-    });
+    await bench(driver, { depth, bytes, count, write });
   } finally {
-    await device.close();
+    await driver.close();
   }
 }
 
+const string = { type: 'string' } as const;
 void runProgram(
   {
     name: 'bench',
     usage: USAGE,
-    options: { depth: { type: 'string' }, seconds: { type: 'string' } },
+    options: { depth: string, bytes: string, count: string, write: string, 'vf-token': string },
   },
-  ({ depth, seconds }, [bdf]) =>
-    main(bdf, parseCount('depth', depth, 1) ?? 32, parseCount('seconds', seconds, 1) ?? 5),
+  main,
 );

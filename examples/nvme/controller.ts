@@ -1,187 +1,221 @@
-/** An NVMe controller: initialisation (NVMe Base 2.0, 3.5.1), admin commands, abort and reset. */
-import { setTimeout as delay } from 'node:timers/promises';
-import { type Device, type DmaBuffer, type Region, Registers } from 'vfio';
-import { type Command, Commands } from './commands';
+/** An NVMe controller: initialization, admin commands, I/O queues (base specification, 3.5 and 5). */
+import { setTimeout } from 'node:timers/promises';
+import type { Device, DmaBuffer, Region } from 'vfio';
+import { type AdminCommand, AdminQueue } from './admin';
 import {
-  type ControllerInfo,
-  type NamespaceInfo,
-  parseController,
-  parseNamespace,
-} from './identify-data';
-import { PAGE } from './prp';
+  type ControllerIdentity,
+  decodeController,
+  decodeNamespace,
+  decodeNamespaceList,
+  IDENTIFY_BYTES,
+  type NamespaceIdentity,
+} from './identity';
 import { QueuePair } from './queue';
-import { CC_ENABLE, CC_ENTRY_SIZES, CSTS_FATAL, CSTS_READY, REGISTERS } from './registers';
-import { NvmeError } from './status';
+import {
+  Admin,
+  type Capabilities,
+  CC_EN,
+  CC_ENTRY_SIZES,
+  CNS_ACTIVE_NAMESPACES,
+  CNS_CONTROLLER,
+  CNS_NAMESPACE,
+  COMPLETION_BYTES,
+  CSTS_CFS,
+  CSTS_RDY,
+  FEATURE_QUEUES,
+  PAGE,
+  Reg,
+  readCapabilities,
+  SUBMISSION_BYTES,
+} from './registers';
+import { ControllerError } from './status';
 
-// Admin opcodes (figure 138).
-const CREATE_SQ = 0x01;
-const CREATE_CQ = 0x05;
-const IDENTIFY = 0x06;
-const ABORT = 0x08;
-const SET_FEATURES = 0x09;
+const ADMIN_ENTRIES = 32;
+const ADMIN_TIMEOUT_MS = 5_000;
+/** The most I/O queues that are asked for. */
+const WANTED_QUEUES = 64;
+/** Create I/O Completion Queue: physically contiguous, interrupts enabled (5.4). */
+const CONTIGUOUS = 1 << 0;
+const INTERRUPTS = 1 << 1;
 
-const IDENTIFY_NAMESPACE = 0;
-const IDENTIFY_CONTROLLER = 1;
-const NUMBER_OF_QUEUES = 0x07;
-
-const ADMIN_DEPTH = 32;
-const ADMIN_TIMEOUT_MS = 10_000;
-const ABORT_TIMEOUT_MS = 1_000;
-
-export interface QueueOptions {
-  /** Entries, at most CAP.MQES + 1. */
-  readonly depth: number;
-  /** MSI-X vector to signal completions by; without one, they are polled. */
-  readonly vector?: number;
+interface IoQueue {
+  readonly pair: QueuePair;
+  readonly vector: number | undefined;
 }
 
-export class NvmeController {
-  /** Admin commands; `reset` restarts its queue. */
-  readonly admin: Commands;
-  /** Resets so far. */
-  resets = 0;
-  private readonly registers: Registers;
-  private readonly io: Array<{ readonly commands: Commands; readonly options: QueueOptions }> = [];
-  private resetting: Promise<void> | undefined;
+export class Controller {
+  readonly bar: Region;
+  readonly capabilities: Capabilities;
+  private readonly queues: IoQueue[] = [];
+  private granted = 0;
 
   private constructor(
     readonly device: Device,
-    private readonly bar: Region,
-    adminQueue: QueuePair,
+    private readonly adminPair: QueuePair,
+    private readonly admin: AdminQueue,
     private readonly page: DmaBuffer,
   ) {
-    this.registers = new Registers(bar);
-    this.admin = new Commands(adminQueue, this.onTimeout);
+    this.bar = device.region('bar0');
+    this.capabilities = readCapabilities(this.bar);
   }
 
-  /** Enable the controller behind an open device. @throws NvmeError */
-  static async start(device: Device): Promise<NvmeController> {
-    device.enableBusMaster();
+  /** Reset and enable the controller. Its memory is freed as the device closes. */
+  static async start(device: Device): Promise<Controller> {
     const bar = device.region('bar0');
-    const position = { id: 0, depth: ADMIN_DEPTH, stride: bar.read32(REGISTERS.CAP_HIGH) & 0xf };
-    const adminQueue = await QueuePair.create(bar, device.dma, position);
-    const page = await device.dma.alloc(PAGE);
-    const controller = new NvmeController(device, bar, adminQueue, page);
+    const { doorbellStride, minPage } = readCapabilities(bar);
+    if (minPage > PAGE) throw new ControllerError(`memory pages of ${minPage} bytes at least`);
+    const pair = new QueuePair(bar, {
+      id: 0,
+      entries: ADMIN_ENTRIES,
+      doorbellStride,
+      submission: await device.dma.alloc(ADMIN_ENTRIES * SUBMISSION_BYTES),
+      completion: await device.dma.alloc(ADMIN_ENTRIES * COMPLETION_BYTES),
+    });
+    const admin = new AdminQueue(pair, ADMIN_TIMEOUT_MS);
+    const controller = new Controller(device, pair, admin, await device.dma.alloc(IDENTIFY_BYTES));
     await controller.enable();
     return controller;
   }
 
-  async identify(): Promise<ControllerInfo> {
-    await this.runIdentify(0, IDENTIFY_CONTROLLER);
-    return parseController(this.page.u8);
+  /** The most I/O queues (5.27.1.5). */
+  get maxQueues(): number {
+    return this.granted;
   }
 
-  async identifyNamespace(namespace = 1): Promise<NamespaceInfo> {
-    await this.runIdentify(namespace, IDENTIFY_NAMESPACE);
-    return parseNamespace(this.page.u8);
+  /** Whether the controller has given up (CSTS.CFS); only a reset helps. */
+  get fatal(): boolean {
+    const status = this.bar.read32(Reg.CSTS);
+    // All ones: the device is gone from the bus.
+    return (status & CSTS_CFS) !== 0 || status === 0xffff_ffff;
   }
 
-  /** A new I/O queue pair (5.3, 5.4). Its vector, if any, is enabled by the caller. */
-  async createQueue(options: QueueOptions): Promise<Commands> {
-    const most = (this.registers.read(REGISTERS.CAP_LOW) & 0xffff) + 1;
-    if (!(options.depth >= 2 && options.depth <= most)) {
-      throw new NvmeError(`a queue of ${options.depth} entries`, -1, `from 2 to ${most}`);
+  /** Run an admin command. @throws NvmeError, ControllerError */
+  run(command: AdminCommand): Promise<number> {
+    return this.admin.run(command);
+  }
+
+  async identify(): Promise<ControllerIdentity> {
+    const data = await this.identifyData('Identify Controller', CNS_CONTROLLER, 0);
+    return decodeController(data, this.capabilities.minPage);
+  }
+
+  async identifyNamespace(id: number): Promise<NamespaceIdentity> {
+    return decodeNamespace(id, await this.identifyData('Identify Namespace', CNS_NAMESPACE, id));
+  }
+
+  /** Ids of the namespaces attached to this controller, at most 1024. */
+  async namespaces(): Promise<number[]> {
+    return decodeNamespaceList(
+      await this.identifyData('Identify: active namespaces', CNS_ACTIVE_NAMESPACES, 0),
+    );
+  }
+
+  /** A page of Identify data (5.17). */
+  async identifyData(name: string, cns: number, namespace: number): Promise<Uint8Array> {
+    await this.run({ name, opcode: Admin.IDENTIFY, namespace, data: this.page, words: [cns] });
+    return this.page.u8.slice();
+  }
+
+  /**
+   * Create an I/O queue pair (5.4, 5.5), which signals MSI-X `vector` if given, else is to be polled.
+   * It comes back, empty, at each `reset`.
+   */
+  async createQueue(entries: number, vector?: number): Promise<QueuePair> {
+    const id = this.queues.length + 1;
+    if (id > this.granted) {
+      throw new ControllerError(`no I/O queue ${id}`, `the controller grants ${this.granted}`);
     }
-    const position = {
-      id: this.io.length + 1,
-      depth: options.depth,
-      stride: this.admin.queue.position.stride,
-    };
-    const queue = await QueuePair.create(this.bar, this.device.dma, position);
-    const commands = new Commands(queue, this.onTimeout);
-    await this.announce(queue, options);
-    this.io.push({ commands, options });
-    return commands;
-  }
-
-  /** Disable and enable the controller, with all its queues; what was under way fails. */
-  reset(): Promise<void> {
-    this.resetting ??= this.runReset().finally(() => {
-      this.resetting = undefined;
+    const { maxEntries, doorbellStride } = this.capabilities;
+    if (entries > maxEntries) {
+      throw new ControllerError(`queue of ${entries} entries`, `at most ${maxEntries}`);
+    }
+    const { dma } = this.device;
+    const pair = new QueuePair(this.bar, {
+      id,
+      entries,
+      doorbellStride,
+      submission: await dma.alloc(entries * SUBMISSION_BYTES),
+      completion: await dma.alloc(entries * COMPLETION_BYTES),
     });
-    return this.resetting;
+    const queue = { pair, vector };
+    await this.announce(queue);
+    this.queues.push(queue);
+    return pair;
   }
 
-  private async runReset(): Promise<void> {
-    this.resets++;
-    await this.disable();
-    for (const { commands } of this.io) commands.queue.restart(commands);
+  /** Ask the controller to abort a command (5.1). False if it does not; a command may complete all the same. */
+  async abort(queue: QueuePair, slot: number): Promise<boolean> {
+    const words = [queue.id | (slot << 16)];
+    const result = await this.run({ name: 'Abort', opcode: Admin.ABORT, words });
+    return (result & 1) === 0;
+  }
+
+  /** Controller reset (3.7.2): what was under way is gone, the I/O queues are created anew. */
+  async reset(): Promise<void> {
     await this.enable();
-    for (const { commands, options } of this.io) await this.announce(commands.queue, options);
+    for (const queue of this.queues) {
+      queue.pair.restart();
+      await this.announce(queue);
+    }
   }
 
-  private async enable(): Promise<void> {
-    const { registers, admin } = this;
-    await this.disable();
-    admin.queue.restart(admin);
-    const { depth } = admin.queue.position;
-    registers.write(REGISTERS.AQA, ((depth - 1) << 16) | (depth - 1));
-    registers.write(REGISTERS.ASQ_LOW, admin.queue.submission.iovaLo);
-    registers.write(REGISTERS.ASQ_HIGH, admin.queue.submission.iovaHi);
-    registers.write(REGISTERS.ACQ_LOW, admin.queue.completion.iovaLo);
-    registers.write(REGISTERS.ACQ_HIGH, admin.queue.completion.iovaHi);
-    registers.write(REGISTERS.CC, CC_ENTRY_SIZES | CC_ENABLE);
-    await this.ready(CSTS_READY);
-    const queues = { opcode: SET_FEATURES, dword10: NUMBER_OF_QUEUES, dword11: 0xfffe_fffe };
-    await admin.run(queues, ADMIN_TIMEOUT_MS);
-  }
-
-  private async disable(): Promise<void> {
-    this.registers.modify(REGISTERS.CC, CC_ENABLE, 0);
+  /** Disable the controller: it lets go of its memory. */
+  async stop(): Promise<void> {
+    this.bar.write32(Reg.CC, 0);
     await this.ready(0);
   }
 
-  /** Wait for CSTS.RDY as long as CAP.TO allows, which counts in 500 ms. */
+  /** Initialization (3.5.1), from whatever state. */
+  private async enable(): Promise<void> {
+    const { bar, adminPair } = this;
+    await this.stop();
+    adminPair.restart();
+    const size = adminPair.entries - 1;
+    bar.write32(Reg.AQA, (size << 16) | size);
+    bar.write64LoHi(Reg.ASQ, adminPair.submission.iovaLo, adminPair.submission.iovaHi);
+    bar.write64LoHi(Reg.ACQ, adminPair.completion.iovaLo, adminPair.completion.iovaHi);
+    this.device.enableBusMaster();
+    bar.write32(Reg.CC, CC_ENTRY_SIZES | CC_EN);
+    await this.ready(CSTS_RDY);
+    this.granted = await this.askForQueues();
+  }
+
   private async ready(wanted: number): Promise<void> {
-    const limit = Math.max(1, (this.registers.read(REGISTERS.CAP_LOW) >>> 24) & 0xff) * 500;
-    const end = Date.now() + limit;
-    for (;;) {
-      const status = this.registers.read(REGISTERS.CSTS);
-      if ((status & CSTS_READY) === wanted) return;
-      if ((status & CSTS_FATAL) !== 0 && wanted !== 0) {
-        throw new NvmeError('the controller reports a fatal error (CSTS.CFS)', -1);
+    const { readyTimeout } = this.capabilities;
+    const deadline = Date.now() + readyTimeout;
+    while ((this.bar.read32(Reg.CSTS) & CSTS_RDY) !== wanted) {
+      if (Date.now() > deadline) {
+        const state = wanted ? 'ready' : 'disabled';
+        throw new ControllerError(`the controller is not ${state} after ${readyTimeout} ms`);
       }
-      if (Date.now() > end) throw new NvmeError(`CSTS.RDY did not change in ${limit} ms`, -1);
-      await delay(1);
+      await setTimeout(1);
     }
   }
 
-  private async announce(queue: QueuePair, { vector }: QueueOptions): Promise<void> {
-    const { id, depth } = queue.position;
-    const dword10 = ((depth - 1) << 16) | id;
-    const interrupt = vector === undefined ? 0 : (vector << 16) | 2;
-    await this.admin.run(
-      { opcode: CREATE_CQ, data: queue.completion, bytes: 4, dword10, dword11: interrupt | 1 },
-      ADMIN_TIMEOUT_MS,
-    );
-    await this.admin.run(
-      { opcode: CREATE_SQ, data: queue.submission, bytes: 4, dword10, dword11: (id << 16) | 1 },
-      ADMIN_TIMEOUT_MS,
-    );
-  }
-
-  private async runIdentify(namespace: number, what: number): Promise<void> {
-    const command: Command = { opcode: IDENTIFY, namespace, data: this.page, bytes: PAGE };
-    await this.admin.run({ ...command, dword10: what }, ADMIN_TIMEOUT_MS);
-  }
-
-  /** Ask for an abort (5.1); if the command has not ended then, reset the controller. */
-  private readonly onTimeout = (queue: QueuePair, id: number): void => {
-    void this.abort(queue, id).catch(() => {
-      // A reset that fails leaves the commands to the caller, who may close the device.
+  private async askForQueues(): Promise<number> {
+    const wanted = WANTED_QUEUES - 1;
+    const granted = await this.run({
+      name: 'Set Features: Number of Queues',
+      opcode: Admin.SET_FEATURES,
+      words: [FEATURE_QUEUES, (wanted << 16) | wanted],
     });
-  };
+    return Math.min(granted & 0xffff, granted >>> 16) + 1;
+  }
 
-  private async abort(queue: QueuePair, id: number): Promise<void> {
-    const commands =
-      queue === this.admin.queue ? this.admin : this.io[queue.position.id - 1]?.commands;
-    const dword10 = (id << 16) | queue.position.id;
-    try {
-      const refused = await this.admin.run({ opcode: ABORT, dword10 }, ABORT_TIMEOUT_MS);
-      if ((refused & 1) === 0) await delay(10);
-    } catch (error) {
-      if (!(error instanceof NvmeError)) throw error;
-    }
-    if (commands?.pending(id)) await this.reset();
+  private async announce({ pair, vector }: IoQueue): Promise<void> {
+    const size = ((pair.entries - 1) << 16) | pair.id;
+    const interrupts = vector === undefined ? 0 : (vector << 16) | INTERRUPTS;
+    await this.run({
+      name: 'Create I/O Completion Queue',
+      opcode: Admin.CREATE_COMPLETION_QUEUE,
+      data: pair.completion,
+      words: [size, CONTIGUOUS | interrupts],
+    });
+    await this.run({
+      name: 'Create I/O Submission Queue',
+      opcode: Admin.CREATE_SUBMISSION_QUEUE,
+      data: pair.submission,
+      words: [size, (pair.id << 16) | CONTIGUOUS],
+    });
   }
 }

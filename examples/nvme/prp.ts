@@ -1,85 +1,83 @@
-/**
- * Physical region pages (NVMe Base 2.0, 4.1.1): where the data of a command is.
- *
- * The memory of a DmaBuffer is contiguous in I/O addresses, so a list is a count upwards. Each
- * command ID has a page for its list, made beforehand: nothing is allocated per command.
- */
-import type { AddressSpace, DmaBuffer } from 'vfio';
+/** Physical region pages (base specification, 4.1.1): how a command says where its data is. */
+import type { DmaBuffer } from 'vfio';
+import { PAGE } from './registers';
 
-export const PAGE = 4096;
-/** 512 entries of 8 bytes, the last of which would chain to another list; a first page is in PRP1. */
+/** Entries of a list in one page; with it a command reaches 2 MiB, and the driver asks for 1 MiB. */
 export const MAX_TRANSFER = 1 << 20;
 
-/** Where data begins, in words for descriptors: a DmaBuffer or a PoolBuffer is one. */
-export interface DataAddress {
-  readonly iovaLo: number;
-  readonly iovaHi: number;
+const PRP1 = 6;
+const PRP2 = 8;
+const ENTRY_BYTES = 8;
+
+/** What is told of data and of the page that holds its list. */
+export type DataMemory = Pick<DmaBuffer, 'iova' | 'size'>;
+export type ListMemory = Pick<DmaBuffer, 'iova' | 'size' | 'u32'>;
+
+/** Whether `bytes` bytes at `iova` touch more than two pages, and need a list. */
+export function needsList(iova: bigint, bytes: number): boolean {
+  return pages(Number(iova & BigInt(PAGE - 1)), bytes) > 2;
 }
 
-export class PrpLists {
-  private readonly words: Uint32Array;
-  private readonly low: Uint32Array;
-  private readonly high: Uint32Array;
+function pages(offset: number, bytes: number): number {
+  return Math.ceil((offset + bytes) / PAGE);
+}
 
-  private constructor(
-    private readonly memory: DmaBuffer,
-    count: number,
-  ) {
-    this.words = memory.u32;
-    this.low = new Uint32Array(count);
-    this.high = new Uint32Array(count);
-    for (let i = 0; i < count; i++) {
-      const iova = memory.iova + BigInt(i * PAGE);
-      this.low[i] = Number(iova & 0xffff_ffffn);
-      this.high[i] = Number(iova >> 32n);
-    }
-  }
-
-  static async create(dma: AddressSpace, count: number): Promise<PrpLists> {
-    return new PrpLists(await dma.alloc(count * PAGE), count);
-  }
+/**
+ * The PRP entries of a piece of memory, computed once: to read or write its first n bytes then costs
+ * four words.
+ */
+export class DataPointer {
+  /** The most bytes of a command. */
+  readonly size: number;
+  private readonly offset: number;
+  /** Low and high halves of the start, the second page, and the list. */
+  private readonly start: Uint32Array;
+  private readonly second: Uint32Array;
+  private readonly list: Uint32Array;
 
   /**
-   * Write PRP1 and PRP2 of a command at word `at` of `command`, for `bytes` (up to 1 MiB) from
-   * `data` + `offset`, which is a multiple of 4.
+   * @param data in whole words (4.1.1: the two lowest bits of PRP1 are 0)
+   * @param list a page for the list, if `needsList()`; written here
    */
-  fill(
-    command: Uint32Array,
-    at: number,
-    id: number,
-    data: DataAddress,
-    offset: number,
-    bytes: number,
-  ): void {
-    const start = data.iovaLo + offset; // a sum beyond 32 bits is exact in a double
-    let low = start >>> 0;
-    let high = start > 0xffff_ffff ? data.iovaHi + 1 : data.iovaHi;
-    command[at] = low;
-    command[at + 1] = high;
-    let left = bytes - (PAGE - (low & (PAGE - 1)));
-    if (left <= 0) {
-      command[at + 2] = 0;
-      command[at + 3] = 0;
-      return;
+  constructor(data: DataMemory, list?: ListMemory) {
+    const { iova, size } = data;
+    if (size < 1 || size > MAX_TRANSFER) {
+      throw new RangeError(`transfer of ${size} bytes: 1 to ${MAX_TRANSFER}`);
     }
-    low = (low & -PAGE) >>> 0;
-    const single = left <= PAGE;
-    const list = single ? command : this.words;
-    let entry = single ? at + 2 : id * (PAGE / 4);
-    if (!single) {
-      command[at + 2] = this.low[id]!;
-      command[at + 3] = this.high[id]!;
-    }
-    for (; left > 0; left -= PAGE) {
-      low = (low + PAGE) >>> 0;
-      if (low === 0) high++;
-      list[entry] = low;
-      list[entry + 1] = high;
-      entry += 2;
+    if (iova % 4n !== 0n) throw new RangeError(`data at 0x${iova.toString(16)}: align it to 4`);
+    this.size = size;
+    this.offset = Number(iova % BigInt(PAGE));
+    this.start = halves(iova);
+    const second = iova - BigInt(this.offset) + BigInt(PAGE);
+    this.second = halves(second);
+    this.list = new Uint32Array(2);
+    if (needsList(iova, size)) {
+      this.list = halves(writeList(second, pages(this.offset, size) - 1, list));
     }
   }
 
-  close(): Promise<void> {
-    return this.memory.close();
+  /** Have the command at `words[at]` transfer the first `bytes` bytes, at most `size`. */
+  point(words: Uint32Array, at: number, bytes: number): void {
+    const { start, second, list } = this;
+    const end = this.offset + bytes;
+    words[at + PRP1] = start[0]!;
+    words[at + PRP1 + 1] = start[1]!;
+    if (end <= PAGE) return;
+    const rest = end <= 2 * PAGE ? second : list;
+    words[at + PRP2] = rest[0]!;
+    words[at + PRP2 + 1] = rest[1]!;
   }
+}
+
+/** Returns the list's address. */
+function writeList(first: bigint, count: number, list: ListMemory | undefined): bigint {
+  if (list === undefined || list.size < count * ENTRY_BYTES || list.iova % BigInt(PAGE) !== 0n) {
+    throw new RangeError(`${count} pages of data need a page-aligned list of as many entries`);
+  }
+  for (let i = 0; i < count; i++) list.u32.set(halves(first + BigInt(i * PAGE)), 2 * i);
+  return list.iova;
+}
+
+function halves(address: bigint): Uint32Array {
+  return Uint32Array.of(Number(address & 0xffff_ffffn), Number(address >> 32n));
 }

@@ -1,169 +1,168 @@
 /**
- * A submission queue and its completion queue (NVMe Base 2.0, 3.3): the hot path, which allocates
- * nothing. Commands are written in place; the doorbell is rung once per batch.
+ * A submission and a completion queue (base specification, 3.3) in DMA memory.
+ *
+ * The hot path allocates nothing: a command is written word by word where the controller fetches it,
+ * commands are known by the number of their slot, and completions are handed to an object that is
+ * there already. A slot is the command identifier. There is one slot less than entries, so that the
+ * submission queue cannot overflow, whatever its head.
  */
-import type { AddressSpace, DmaBuffer, Region } from 'vfio';
-import { type DataAddress, PrpLists } from './prp';
-import { headDoorbell, tailDoorbell } from './registers';
-import { STATUS_RESET } from './status';
+import type { DmaBuffer, Region } from 'vfio';
+import { COMPLETION_WORDS, Reg, SUBMISSION_WORDS } from './registers';
 
-const SUBMISSION_BYTES = 64;
-const SUBMISSION_WORDS = SUBMISSION_BYTES / 4;
-const COMPLETION_BYTES = 16;
-const COMPLETION_WORDS = COMPLETION_BYTES / 4;
-/** Word 3 of a completion (3.3.3.2): command ID, phase tag, status. */
-const PHASE = 1 << 16;
+/** Word 3 of a completion (3.3.3.2): the command, then the phase tag and the status. */
+const STATUS_WORD = 3;
+const PHASE_SHIFT = 16;
+const STATUS_SHIFT = 17;
 
-/** Takes completions; `result` is command specific, `status` 0 for success (see status.ts). */
+export type QueueMemory = Pick<DmaBuffer, 'u32' | 'iova' | 'iovaLo' | 'iovaHi'>;
+
+/** Takes completions. */
 export interface CompletionSink {
-  complete(id: number, status: number, result: number): void;
+  /** Command `slot` is done, and the slot free; `status` is 0 or what decodeStatus() explains. */
+  completed(slot: number, status: number): void;
 }
 
-export interface QueuePosition {
+export interface QueueOptions {
+  /** 0 is the admin queue. */
   readonly id: number;
-  /** Entries: one less can be under way. */
-  readonly depth: number;
-  /** CAP.DSTRD. */
-  readonly stride: number;
+  /** Entries of either queue, a power of two from 2 to 65536. */
+  readonly entries: number;
+  /** Bytes from one doorbell to the next (CAP.DSTRD). */
+  readonly doorbellStride: number;
+  readonly submission: QueueMemory;
+  readonly completion: QueueMemory;
 }
 
 export class QueuePair {
-  private readonly commands: Uint32Array;
+  readonly id: number;
+  readonly entries: number;
+  /** The submission queue, for the words of a claimed command. */
+  readonly words: Uint32Array;
+  readonly submission: QueueMemory;
+  readonly completion: QueueMemory;
+  /** Commands that can be under way at once; slots are numbered from 0 below it. */
+  readonly slots: number;
+  /** Word 0 of the completion handed out last. */
+  result = 0;
+  /** Completions of no command that was under way: the controller is out of step. */
+  unexpected = 0;
   private readonly completions: Uint32Array;
   private readonly tailDoorbell: number;
   private readonly headDoorbell: number;
-  private readonly freeIds: Uint16Array;
-  private readonly underWay: Uint8Array;
-  private available: number;
+  private readonly mask: number;
+  private readonly free: Int32Array;
+  private readonly busy: Uint8Array;
+  private available = 0;
   private tail = 0;
+  private tailRung = 0;
   private head = 0;
-  private phase = PHASE;
+  private headRung = 0;
+  private phase = 1;
 
-  private constructor(
+  constructor(
     private readonly bar: Pick<Region, 'write32'>,
-    readonly position: QueuePosition,
-    readonly submission: DmaBuffer,
-    readonly completion: DmaBuffer,
-    private readonly lists: PrpLists,
+    { id, entries, doorbellStride, submission, completion }: QueueOptions,
   ) {
-    const { id, depth, stride } = position;
-    this.commands = submission.u32;
+    if (!(entries >= 2 && entries <= 65_536) || (entries & (entries - 1)) !== 0) {
+      throw new RangeError(`queue of ${entries} entries: use a power of two from 2 to 65536`);
+    }
+    this.id = id;
+    this.entries = entries;
+    this.slots = entries - 1;
+    this.submission = submission;
+    this.completion = completion;
+    this.words = submission.u32;
     this.completions = completion.u32;
-    this.tailDoorbell = tailDoorbell(id, stride);
-    this.headDoorbell = headDoorbell(id, stride);
-    this.available = depth - 1;
-    this.freeIds = Uint16Array.from({ length: depth - 1 }, (_, i) => depth - 2 - i);
-    this.underWay = new Uint8Array(depth);
+    // PCIe transport 3.1.2.1 and 3.1.2.2
+    this.tailDoorbell = Reg.DOORBELLS + 2 * id * doorbellStride;
+    this.headDoorbell = Reg.DOORBELLS + (2 * id + 1) * doorbellStride;
+    this.mask = entries - 1;
+    this.free = new Int32Array(this.slots);
+    this.busy = new Uint8Array(this.slots);
+    this.restart();
   }
 
-  static async create(
-    bar: Pick<Region, 'write32'>,
-    dma: AddressSpace,
-    position: QueuePosition,
-  ): Promise<QueuePair> {
-    const { depth } = position;
-    return new QueuePair(
-      bar,
-      position,
-      await dma.alloc(depth * SUBMISSION_BYTES),
-      await dma.alloc(depth * COMPLETION_BYTES),
-      await PrpLists.create(dma, depth),
-    );
+  /** Commands under way, and those pushed that the controller has not been told of. */
+  get inFlight(): number {
+    return this.slots - this.available;
   }
 
-  /** Commands that can be submitted now. */
-  get free(): number {
-    return this.available;
+  isInFlight(slot: number): boolean {
+    return this.busy[slot] === 1;
+  }
+
+  /** Empty, as the controller sees its queues after a reset; what was under way is gone. */
+  restart(): void {
+    this.words.fill(0);
+    this.completions.fill(0);
+    for (let i = 0; i < this.slots; i++) this.free[i] = this.slots - 1 - i;
+    this.busy.fill(0);
+    this.available = this.slots;
+    this.tail = 0;
+    this.tailRung = 0;
+    this.head = 0;
+    this.headRung = 0;
+    this.phase = 1;
   }
 
   /**
-   * Write a command; the controller sees it at `ring`. Dwords 10 to 12 are the command's own.
-   * Returns its ID, or -1 if the queue is full.
+   * Where the next command's 16 words stand in `words`: opcode, slot and namespace are filled in,
+   * the others 0. -1 if all slots are in use. Claiming again before `push` gives the same place.
    */
-  submit(
-    opcode: number,
-    namespace: number,
-    data: DataAddress,
-    offset: number,
-    bytes: number,
-    dword10: number,
-    dword11: number,
-    dword12: number,
-  ): number {
-    if (this.available === 0) return -1;
-    const id = this.freeIds[--this.available]!;
-    this.underWay[id] = 1;
-    const { commands } = this;
+  claim(opcode: number, namespace: number): number {
+    const { words, available } = this;
+    if (available === 0) return -1;
     const at = this.tail * SUBMISSION_WORDS;
-    commands[at] = opcode | (id << 16);
-    commands[at + 1] = namespace;
-    commands[at + 2] = 0;
-    commands[at + 3] = 0;
-    commands[at + 4] = 0;
-    commands[at + 5] = 0;
-    if (bytes > 0) {
-      this.lists.fill(commands, at + 6, id, data, offset, bytes);
-    } else {
-      commands[at + 6] = 0;
-      commands[at + 7] = 0;
-      commands[at + 8] = 0;
-      commands[at + 9] = 0;
-    }
-    commands[at + 10] = dword10;
-    commands[at + 11] = dword11;
-    commands[at + 12] = dword12;
-    commands[at + 13] = 0;
-    commands[at + 14] = 0;
-    commands[at + 15] = 0;
-    this.tail = this.tail + 1 === this.position.depth ? 0 : this.tail + 1;
-    return id;
+    words[at] = opcode | (this.free[available - 1]! << 16);
+    words[at + 1] = namespace;
+    for (let i = 2; i < SUBMISSION_WORDS; i++) words[at + i] = 0;
+    return at;
   }
 
-  /** Tell the controller of all commands submitted so far. */
+  /** Queue the claimed command; the controller sees it at `ring`. Returns its slot. */
+  push(): number {
+    const slot = this.free[--this.available]!;
+    this.busy[slot] = 1;
+    this.tail = (this.tail + 1) & this.mask;
+    return slot;
+  }
+
+  /** One doorbell for all commands pushed; the register write orders it behind their words. */
   ring(): void {
+    if (this.tail === this.tailRung) return;
+    this.tailRung = this.tail;
     this.bar.write32(this.tailDoorbell, this.tail);
   }
 
-  /** Hand up to `budget` completions to `sink`, which may submit. Returns how many. */
+  /**
+   * Hand up to `budget` completions to `sink`, which may claim and push, and one doorbell to the
+   * controller. Returns how many there were.
+   */
   reap(sink: CompletionSink, budget: number): number {
     const { completions } = this;
     let done = 0;
     while (done < budget) {
       const at = this.head * COMPLETION_WORDS;
-      const word = Atomics.load(completions, at + 3);
-      if ((word & PHASE) !== this.phase) break;
-      this.head++;
-      if (this.head === this.position.depth) {
-        this.head = 0;
-        this.phase ^= PHASE;
-      }
+      // Atomics: what follows is not read before the word that says it is there.
+      const word = Atomics.load(completions, at + STATUS_WORD);
+      if (((word >>> PHASE_SHIFT) & 1) !== this.phase) break;
+      this.head = (this.head + 1) & this.mask;
+      if (this.head === 0) this.phase ^= 1;
       done++;
-      this.finish(word & 0xffff, word >>> 17, completions[at]!, sink);
+      const slot = word & 0xffff;
+      if (this.busy[slot] !== 1) {
+        this.unexpected++;
+        continue;
+      }
+      this.result = completions[at]!;
+      this.busy[slot] = 0;
+      this.free[this.available++] = slot;
+      sink.completed(slot, word >>> STATUS_SHIFT);
     }
-    if (done > 0) this.bar.write32(this.headDoorbell, this.head);
+    if (done > 0 || this.head !== this.headRung) {
+      this.headRung = this.head;
+      this.bar.write32(this.headDoorbell, this.head);
+    }
     return done;
-  }
-
-  /** Forget what was under way, as the controller has after a reset; `sink` hears of each. */
-  restart(sink: CompletionSink): void {
-    this.tail = 0;
-    this.head = 0;
-    this.phase = PHASE;
-    this.completions.fill(0);
-    for (let id = 0; id < this.underWay.length; id++) {
-      if (this.underWay[id] === 1) this.finish(id, STATUS_RESET, 0, sink);
-    }
-  }
-
-  async close(): Promise<void> {
-    await Promise.all([this.submission.close(), this.completion.close(), this.lists.close()]);
-  }
-
-  private finish(id: number, status: number, result: number, sink: CompletionSink): void {
-    // An ID that is not under way is the controller's error; taking it twice would be ours.
-    if (this.underWay[id] !== 1) return;
-    this.underWay[id] = 0;
-    this.freeIds[this.available++] = id;
-    sink.complete(id, status, result);
   }
 }

@@ -34,17 +34,21 @@ const presets: Readonly<Record<string, Preset>> = {
       `nvme,id=${place.id},bus=${place.id}-port,serial=${place.id},drive=${place.id}-disk${properties}`,
     ],
   ],
-  /** NVMe controller with 1 GiB of storage, which is gone with the VM. */
+  /**
+   * NVMe subsystem with SR-IOV (up to 2 VFs) and 256 MiB of storage, which is gone with the VM: what
+   * is written is in a file of QEMU's own, unlinked from the start. Up to 1 MiB a command (MDTS 8).
+   */
   'nvme-disk': (place, properties) => [
-    ...[
-      '-drive',
-      `if=none,id=${place.id}-disk,format=raw,file.driver=null-co,file.size=1073741824,file.read-zeroes=on,snapshot=on`,
-    ],
+    '-drive',
+    `if=none,id=${place.id}-disk,file=null-co://,file.size=268435456,file.read-zeroes=on,format=raw,snapshot=on`,
     ...rootPort(place),
+    ...['-device', `nvme-subsys,id=${place.id}-subsys,nqn=${place.id}`],
     ...[
       '-device',
-      `nvme,id=${place.id},bus=${place.id}-port,serial=${place.id},drive=${place.id}-disk${properties}`,
+      `nvme,id=${place.id},bus=${place.id}-port,serial=${place.id},subsys=${place.id}-subsys,` +
+        `mdts=8,sriov_max_vfs=2,sriov_vq_flexible=8,sriov_vi_flexible=8${properties}`,
     ],
+    ...['-device', `nvme-ns,id=${place.id}-ns,bus=${place.id},drive=${place.id}-disk`],
   ],
   /** Two functions of one slot: one IOMMU group with two devices. */
   'e1000e-pair': (place, properties) => [

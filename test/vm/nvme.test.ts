@@ -1,153 +1,182 @@
-/** The NVMe example against the emulated controller, and against the kernel's driver on the same disk. */
-import { closeSync, existsSync, openSync, readdirSync, readSync, writeSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
-import { type Binding, bindDriver, type Device, openDevice } from 'vfio';
-import { NvmeController } from '../../examples/nvme/controller';
-import { Namespace } from '../../examples/nvme/namespace';
-import { findDevice } from './lab-devices';
+/** The NVMe driver on QEMU's controller: the kernel's own driver tells whether it moves the right data. */
+import { execFile, execFileSync } from 'node:child_process';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { constants, readdirSync, readFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { type Binding, bindDriver, openDevice } from 'vfio';
+import { Controller } from '../../examples/nvme/controller';
+import { NvmeDriver } from '../../examples/nvme/driver';
+import { RandomIo } from '../../examples/nvme/random-io';
+import { bringOnline, releaseResources } from '../../examples/nvme/virtualization';
+import { findDevices } from './lab-devices';
 
-jest.setTimeout(180_000);
-const { bdf } = findDevice('nvme');
 const MIB = 1 << 20;
+/** The only controller with storage; others may be there. */
+const nvme = findDevices('nvme').at(-1)!.bdf;
+const programs = join(__dirname, '../../dist/examples/nvme');
 
-let binding: Binding | undefined;
-let device: Device | undefined;
+/** Of 512 bytes, in the disk of the lab's nvme-disk. */
+const SECTORS = 524_288;
 
-afterEach(async () => {
-  await device?.close();
-  device = undefined;
+let binding: Binding;
+
+function sectors(block: string): number {
+  return Number(readFileSync(`/sys/block/${block}/size`, 'utf8'));
+}
+
+async function bind(driver: string): Promise<void> {
   await binding?.restore();
-  binding = undefined;
-});
-
-async function start(): Promise<{ device: Device; controller: NvmeController }> {
-  binding = await bindDriver(bdf);
-  device = await openDevice(bdf);
-  return { device, controller: await NvmeController.start(device) };
+  binding = await bindDriver(nvme, driver);
 }
 
-/** The kernel's block device of the controller, once it is there. */
-async function kernelDisk(): Promise<string> {
-  for (let i = 0; i < 500; i++) {
-    const nvme = `/sys/bus/pci/devices/${bdf}/nvme`;
-    const [name] = existsSync(nvme) ? readdirSync(nvme) : [];
-    const disk = `/dev/${name}n1`;
-    if (name && existsSync(disk)) return disk;
-    await delay(20);
+/** Run `use` on the kernel's block device. */
+async function withKernelDriver<T>(
+  use: (disk: import('node:fs/promises').FileHandle) => Promise<T>,
+): Promise<T> {
+  execFileSync('modprobe', ['nvme']);
+  await bind('nvme');
+  let name: string | undefined;
+  for (let i = 0; i < 500 && name === undefined; i++) {
+    await setTimeout(20);
+    name = readdirSync('/sys/block').find(
+      (each) => each.startsWith('nvme') && sectors(each) === SECTORS,
+    );
   }
-  throw new Error('the kernel made no block device');
-}
-
-function pattern(bytes: Uint8Array, seed: number): void {
-  for (let i = 0; i < bytes.length; i++)
-    bytes[i] = (Math.imul(i ^ seed, 0x9e37_79b1) >>> 13) & 0xff;
-}
-
-test('identifies the controller and its namespace', async () => {
-  const { controller } = await start();
-  expect((await controller.identify()).model).toContain('QEMU');
-  expect(await controller.identifyNamespace()).toEqual({ blocks: 2_097_152n, blockBytes: 512 });
-});
-
-test('what is written here is read by the kernel, and the other way round', async () => {
-  const expected = new Uint8Array(MIB);
-  pattern(expected, 1);
-  {
-    const { device, controller } = await start();
-    const commands = await controller.createQueue({ depth: 16 });
-    const disk = new Namespace(commands, await controller.identifyNamespace());
-    const data = await device.dma.alloc(MIB);
-    data.u8.set(expected);
-    // QEMU's MDTS is 512 KiB: two commands with PRP lists; then one and two pages, unaligned.
-    await disk.write(8, 1024, data, 0);
-    await disk.write(8 + 1024, 1024, data, MIB / 2);
-    await disk.write(8192, 1, data, 512);
-    await disk.write(8200, 9, data, 2048);
-    await disk.flush();
-    await device.close();
-    await binding?.restore();
-    binding = undefined;
+  if (name === undefined) throw new Error('the kernel shows no disk');
+  const path = join('/dev', name);
+  const disk = await open(path, constants.O_RDWR);
+  try {
+    return await use(disk);
+  } finally {
+    await disk.sync();
+    await disk.close();
+    await bind('vfio-pci');
   }
-  const fd = openSync(await kernelDisk(), 'r+');
-  const seen = new Uint8Array(MIB);
-  readSync(fd, seen, 0, MIB, 8 * 512);
-  expect(Buffer.compare(seen, expected)).toBe(0);
-  readSync(fd, seen, 0, 512, 8192 * 512);
-  expect(Buffer.compare(seen.subarray(0, 512), expected.subarray(512, 1024))).toBe(0);
-  readSync(fd, seen, 0, 9 * 512, 8200 * 512);
-  expect(Buffer.compare(seen.subarray(0, 4608), expected.subarray(2048, 2048 + 4608))).toBe(0);
-  pattern(expected, 2);
-  writeSync(fd, expected, 0, MIB, 64 * MIB);
-  closeSync(fd);
+}
 
-  const { device, controller } = await start();
-  const disk = new Namespace(
-    await controller.createQueue({ depth: 4 }),
-    await controller.identifyNamespace(),
-  );
-  const data = await device.dma.alloc(MIB);
-  await disk.read((64 * MIB) / 512, 1024, data, 0);
-  await disk.read((64 * MIB) / 512 + 1024, 1024, data, MIB / 2);
-  expect(Buffer.compare(data.u8, expected)).toBe(0);
+beforeAll(() => bind('vfio-pci'));
+afterAll(async () => {
+  await binding.restore();
+  execFileSync('modprobe', ['-r', 'nvme']);
 });
 
-test('several queues, each with its vector, wrap around', async () => {
-  const { device, controller } = await start();
-  const info = await controller.identifyNamespace();
-  const msix = device.irq('msix');
-  await msix.enable([0, 1, 2]);
-  const heard = [0, 0, 0];
-  msix.on(({ vector, count }) => {
-    heard[vector]! += count;
-  });
-  const data = await device.dma.alloc(4096);
-  for (const vector of [1, 2]) {
-    const disk = new Namespace(await controller.createQueue({ depth: 8, vector }), info);
-    let completed = 0;
-    const sink = {
-      complete: (_: number, status: number) => {
-        expect(status).toBe(0);
-        completed++;
-      },
-    };
-    const { queue } = disk.commands;
-    for (let round = 0; round < 10; round++) {
-      while (queue.free > 0) disk.submitRead(round, 1, data);
-      expect(disk.submitRead(0, 1, data)).toBe(-1);
-      queue.ring();
-      const end = Date.now() + 10_000;
-      while (completed < 7 * (round + 1)) {
-        if (Date.now() > end) throw new Error(`vector ${vector}: ${completed} completions`);
-        await delay(1);
-        queue.reap(sink, 8);
+describe.each(['polling', 'msix'] as const)('%s', (completion) => {
+  test('what the kernel wrote is read, and the other way round', async () => {
+    const pattern = randomBytes(3 * MIB);
+    await withKernelDriver((disk) => disk.write(pattern, 0, pattern.length, 5 * MIB));
+
+    const driver = await NvmeDriver.open(nvme, { completion, queues: 2 });
+    const { blockBytes } = driver.namespace;
+    expect(driver.maxTransfer).toBe(MIB);
+    const answer = randomBytes(3 * MIB);
+    // Within a page, two pages, a list, the longest; from and to every place of the pattern.
+    for (const bytes of [blockBytes, 4096, 8192, 12_288, 65_536, MIB]) {
+      const buffer = await driver.allocate(bytes);
+      for (const at of [0, 512, MIB + 4096, 3 * MIB - bytes]) {
+        const lba = (5 * MIB + at) / blockBytes;
+        buffer.memory.u8.fill(0);
+        await driver.read(lba, bytes / blockBytes, buffer);
+        expect(
+          Buffer.compare(buffer.memory.u8.subarray(0, bytes), pattern.subarray(at, at + bytes)),
+        ).toBe(0);
       }
     }
-    expect(heard[vector]).toBeGreaterThan(0);
-  }
+    const buffers = await Promise.all([0, 1, 2].map(() => driver.allocate(MIB)));
+    await Promise.all(
+      buffers.map((buffer, i) => {
+        buffer.memory.u8.set(answer.subarray(i * MIB, (i + 1) * MIB));
+        return driver.write((32 + i) * (MIB / blockBytes), MIB / blockBytes, buffer);
+      }),
+    );
+    await driver.flush();
+    await driver.close();
+
+    const seen = await withKernelDriver(async (disk) => {
+      const { buffer } = await disk.read(Buffer.alloc(3 * MIB), 0, 3 * MIB, 32 * MIB);
+      return buffer;
+    });
+    expect(Buffer.compare(seen, answer)).toBe(0);
+  });
+
+  test('errors name the status, and the queue goes on', async () => {
+    const driver = await NvmeDriver.open(nvme, { completion });
+    const buffer = await driver.allocate(4096);
+    const end = Number(driver.namespace.size);
+    await expect(driver.read(end, 1, buffer)).rejects.toThrow(
+      `read of 1 blocks at ${end}: LBA out of range (SCT 0, SC 0x80)`,
+    );
+    await expect(driver.read(0, 0, buffer)).rejects.toThrow(RangeError);
+    await expect(driver.read(0, 1000, buffer)).rejects.toThrow(RangeError);
+    await driver.read(0, 1, buffer);
+    await driver.close();
+  });
+
+  test('more requests than slots wait their turn', async () => {
+    const driver = await NvmeDriver.open(nvme, { completion, entries: 4 });
+    const buffer = await driver.allocate(4096);
+    await Promise.all(Array.from({ length: 200 }, (_, i) => driver.read(i, 1, buffer)));
+    await driver.close();
+  });
 });
 
-test('an error is told in words', async () => {
-  const { device, controller } = await start();
-  const info = await controller.identifyNamespace();
-  const commands = await controller.createQueue({ depth: 4 });
-  const data = await device.dma.alloc(4096);
-  await expect(new Namespace(commands, info).read(Number(info.blocks), 1, data)).rejects.toThrow(
-    /LBA out of range.*do not retry/,
-  );
-  await expect(new Namespace(commands, info, 9).read(0, 1, data)).rejects.toThrow(
-    /invalid namespace|invalid field/,
-  );
+test('a controller that answers no more is reset, and works again', async () => {
+  const driver = await NvmeDriver.open(nvme, { timeoutMs: 200 });
+  const buffer = await driver.allocate(4096);
+  await driver.read(0, 1, buffer);
+  // It cannot fetch the command any more.
+  driver.controller.device.disableBusMaster();
+  await expect(driver.read(1, 1, buffer)).rejects.toThrow('the controller was reset');
+  expect(driver.resets).toBe(1);
+  await driver.read(2, 1, buffer);
+  await driver.close();
+}, 60_000);
+
+test('random reads by slots, 32 at a time', async () => {
+  const driver = await NvmeDriver.open(nvme, { completion: 'polling' });
+  const buffers = await Promise.all(Array.from({ length: 32 }, () => driver.allocate(4096)));
+  const io = new RandomIo({
+    queue: driver.queues[0]!,
+    pointers: buffers.map(({ pointer }) => pointer),
+    write: false,
+    blocks: 8,
+    span: 65_536,
+  });
+  io.run(2000);
+  expect(io.done).toBe(2000);
+  expect(driver.queues[0]!.pair.unexpected).toBe(0);
+  await driver.close();
 });
 
-test('a command that never ends is aborted, then the controller is reset and works again', async () => {
-  const { device, controller } = await start();
-  const info = await controller.identifyNamespace();
-  const disk = new Namespace(await controller.createQueue({ depth: 4 }), info);
-  const ASYNC_EVENT_REQUEST = 0x0c; // completes at an event, of which there is none
-  await expect(controller.admin.run({ opcode: ASYNC_EVENT_REQUEST }, 100)).rejects.toThrow(
-    /the controller was reset|abort requested/,
-  );
-  expect(controller.resets).toBe(1);
-  await controller.reset();
-  await disk.read(0, 1, await device.dma.alloc(4096));
-});
+test("a VF, opened with its PF's token, reads what the PF wrote", async () => {
+  const vfToken = randomUUID();
+  const device = await openDevice(nvme, { vfToken });
+  const pf = await Controller.start(device);
+  await releaseResources(pf);
+  const [vf] = await device.sriov.setNumVfs(1);
+  await bringOnline(pf, 0, { queues: 3, vectors: 3 });
+  await expect(NvmeDriver.open(vf!)).rejects.toMatchObject({ code: 'EACCES' });
+  const driver = await NvmeDriver.open(vf!, { vfToken, queues: 2 });
+  const buffer = await driver.allocate(4096);
+  const pattern = randomBytes(4096);
+  buffer.memory.u8.set(pattern);
+  await driver.write(800, 8, buffer);
+  await driver.flush();
+  buffer.memory.u8.fill(0);
+  await driver.read(800, 8, buffer);
+  expect(Buffer.compare(buffer.memory.u8, pattern)).toBe(0);
+  await driver.close();
+  await device.sriov.setNumVfs(0);
+  await pf.stop();
+  await device.close();
+}, 60_000);
+
+test('the programs', async () => {
+  const run = promisify(execFile);
+  const identify = await run(process.execPath, [join(programs, 'identify.js'), nvme]);
+  expect(identify.stdout).toContain('namespace 1: ');
+  const bench = await run(process.execPath, [join(programs, 'bench.js'), nvme, '--count', '500']);
+  expect(JSON.parse(bench.stdout)).toMatchObject({ event: 'done', iops: expect.any(Number) });
+}, 60_000);

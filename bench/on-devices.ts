@@ -1,0 +1,133 @@
+/// <reference path="../test/webassembly.d.ts" />
+/**
+ * What a row of the lab costs with this library: `node on-devices.js ROW BDF COUNT` prints one number.
+ * bench/c/ has the same in C.
+ */
+import { type Device, openDevice } from 'vfio';
+import { NvmeDriver } from '../examples/nvme/driver';
+import { RandomIo } from '../examples/nvme/random-io';
+import { median } from './statistics';
+
+const PAGE = 4096;
+const LIVENESS = 0x04;
+const RAISE = 0x60;
+const ACKNOWLEDGE = 0x64;
+
+/** ns each. */
+function each(count: number, operation: (i: number) => void): number {
+  const start = performance.now();
+  for (let i = 0; i < count; i++) operation(i);
+  return ((performance.now() - start) / count) * 1e6;
+}
+
+function configRead(device: Device, count: number): number {
+  const { config } = device;
+  return each(count, () => config.read32(0));
+}
+
+function barRead(device: Device, count: number): number {
+  const bar = device.region('bar0');
+  return each(count, () => bar.read32(0));
+}
+
+function barWrite(device: Device, count: number): number {
+  const bar = device.region('bar0');
+  return each(count, (i) => bar.write32(LIVENESS, i));
+}
+
+/** us. */
+async function mapUnmap({ dma }: Device, count: number): Promise<number> {
+  // The one SharedArrayBuffer that is page-aligned.
+  const { buffer } = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+  const memory = new Uint8Array(buffer, 0, PAGE);
+  const start = performance.now();
+  for (let i = 0; i < count; i++) await (await dma.map(memory)).close();
+  return ((performance.now() - start) / count) * 1e3;
+}
+
+/** us, the median, from the write that raises the interrupt to the listener. */
+async function interrupt(device: Device, count: number): Promise<number> {
+  const bar = device.region('bar0');
+  const msi = device.irq('msi');
+  device.enableBusMaster();
+  await msi.enable();
+  const times = new Float64Array(count);
+  await new Promise<void>((resolve) => {
+    let done = 0;
+    let start = 0;
+    const raise = () => {
+      start = performance.now();
+      bar.write32(RAISE, 1);
+    };
+    msi.on(() => {
+      times[done++] = (performance.now() - start) * 1e3;
+      bar.write32(ACKNOWLEDGE, 1);
+      if (done < count) raise();
+      else resolve();
+    });
+    raise();
+  });
+  await msi.disable();
+  return median(times);
+}
+
+async function openClose(bdf: string, count: number): Promise<number> {
+  const start = performance.now();
+  for (let i = 0; i < count; i++) await (await openDevice(bdf)).close();
+  return ((performance.now() - start) / count) * 1e3;
+}
+
+/** I/O operations a second. */
+async function randomReads(bdf: string, depth: number, count: number): Promise<number> {
+  const driver = await NvmeDriver.open(bdf, { completion: 'polling' });
+  const buffers = [];
+  for (let i = 0; i < depth; i++) buffers.push(await driver.allocate(PAGE));
+  const io = new RandomIo({
+    queue: driver.queues[0]!,
+    pointers: buffers.map(({ pointer }) => pointer),
+    write: false,
+    blocks: PAGE / driver.namespace.blockBytes,
+    span: Math.min(Number(driver.namespace.size), 2 ** 24),
+  });
+  io.run(Math.ceil(count / 2));
+  const start = performance.now();
+  io.run(count);
+  const rate = count / ((performance.now() - start) / 1e3);
+  await driver.close();
+  return rate;
+}
+
+/** Twice, so that the second time is without the compiler. */
+async function onEdu(
+  bdf: string,
+  count: number,
+  measure: (device: Device, count: number) => number | Promise<number>,
+): Promise<number> {
+  const device = await openDevice(bdf);
+  await measure(device, count);
+  const value = await measure(device, count);
+  await device.close();
+  return value;
+}
+
+const rows: Readonly<Record<string, (bdf: string, count: number) => Promise<number>>> = {
+  'nvme-randread-4k-qd1': (bdf, count) => randomReads(bdf, 1, count),
+  'nvme-randread-4k-qd32': (bdf, count) => randomReads(bdf, 32, count),
+  'config-read32': (bdf, count) => onEdu(bdf, count, configRead),
+  'bar-read32': (bdf, count) => onEdu(bdf, count, barRead),
+  'bar-write32': (bdf, count) => onEdu(bdf, count, barWrite),
+  'map-unmap-4k': (bdf, count) => onEdu(bdf, count, mapUnmap),
+  'irq-async-p50': (bdf, count) => onEdu(bdf, count, interrupt),
+  'open-close': async (bdf, count) => {
+    await openClose(bdf, count);
+    return openClose(bdf, count);
+  },
+};
+
+async function main([row = '', bdf = '', count = '']: string[]): Promise<void> {
+  const measure = rows[row];
+  if (!measure) throw new Error(`no row ${JSON.stringify(row)}: ${Object.keys(rows).join(', ')}`);
+  console.log((await measure(bdf, Number(count))).toFixed(3));
+}
+
+void main(process.argv.slice(2));

@@ -1,0 +1,139 @@
+/**
+ * What a row outside the VM costs with this library: `node on-memory.js ROW COUNT [RING-DEVICE]` prints
+ * one number. bench/c/native.c has the same in C. Registers are ordinary memory here, behind the same
+ * Region that a BAR is.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { Region } from '../src/device/region';
+import {
+  VFIO_REGION_INFO_FLAG_MMAP,
+  VFIO_REGION_INFO_FLAG_READ,
+  VFIO_REGION_INFO_FLAG_WRITE,
+} from '../src/ioctl/constants';
+import { MEMORY_FILE, native, PROT_READ, PROT_WRITE } from '../src/native';
+import { bytesPerIo } from './allocation';
+import { median } from './statistics';
+
+const PAGE = 4096;
+
+/** As bench/c/ring.h has them. */
+const ENTRIES = 512;
+const BURST = 32;
+const DESCRIPTOR_WORDS = 4;
+const RING_BYTES = PAGE + ENTRIES * DESCRIPTOR_WORDS * 4;
+const TAIL = 0;
+const STOP = 4;
+
+function regionOn(fd: number, size: number): Region {
+  const flags =
+    VFIO_REGION_INFO_FLAG_MMAP | VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+  return new Region('memory', fd, 'bar0', { index: 0, flags, size, offset: 0, capabilities: [] });
+}
+
+/** ns each. */
+function each(count: number, operation: (i: number) => void): number {
+  const start = performance.now();
+  for (let i = 0; i < count; i++) operation(i);
+  return ((performance.now() - start) / count) * 1e6;
+}
+
+function read32(count: number): number {
+  const region = regionOn(native.memfdCreate(PAGE, 0), PAGE);
+  return each(count, () => region.read32(0));
+}
+
+function write32(count: number): number {
+  const region = regionOn(native.memfdCreate(PAGE, 0), PAGE);
+  return each(count, (i) => region.write32(0, i));
+}
+
+/** us, the median, from the write to the listener. */
+async function interrupt(count: number): Promise<number> {
+  const times = new Float64Array(count);
+  let done = 0;
+  let start = 0;
+  let fd = -1;
+  await new Promise<void>((resolve) => {
+    const raise = () => {
+      start = performance.now();
+      native.eventfdWrite(fd, 1);
+    };
+    fd = native.eventfdOpen(() => {
+      times[done++] = (performance.now() - start) * 1e3;
+      if (done < count) raise();
+      else resolve();
+    });
+    raise();
+  });
+  native.eventfdClose(fd);
+  return median(times);
+}
+
+/** Take received packets and give them back to be sent, a burst at a time. Returns how many. */
+function forwardBurst(words: Uint32Array, head: number): number {
+  let burst = 0;
+  while (burst < BURST) {
+    const at = ((head + burst) & (ENTRIES - 1)) * DESCRIPTOR_WORDS;
+    if (Atomics.load(words, at + 3) === 0) break;
+    const length = words[at + 2]!;
+    words[at] = head + burst;
+    words[at + 2] = length;
+    words[at + 3] = 0;
+    burst++;
+  }
+  return burst;
+}
+
+function forwardAll(words: Uint32Array, region: Region, head: number, count: number): number {
+  let done = 0;
+  let next = head;
+  while (done < count) {
+    const burst = forwardBurst(words, next);
+    if (burst === 0) continue;
+    next += burst;
+    done += burst;
+    region.write32(TAIL, next);
+  }
+  return next;
+}
+
+/** ns a packet. */
+async function forward(count: number, program: string): Promise<number> {
+  const fd = native.memfdCreate(RING_BYTES, 0);
+  const region = regionOn(fd, PAGE);
+  const range = native.rangeReserve(RING_BYTES, PAGE);
+  native.rangeMap(range, 0, RING_BYTES, MEMORY_FILE, PROT_READ | PROT_WRITE, fd, 0);
+  const memory = native.rangeBuffer(range, PAGE, RING_BYTES - PAGE) as ArrayBuffer;
+  const words = new Uint32Array(memory);
+  const device = spawn(program, [`/proc/${process.pid}/fd/${fd}`], { stdio: 'inherit' });
+  const next = forwardAll(words, region, 0, count);
+  const start = performance.now();
+  forwardAll(words, region, next, count);
+  const value = ((performance.now() - start) / count) * 1e6;
+  region.write32(STOP, 1);
+  await once(device, 'exit');
+  return value;
+}
+
+/** Twice, so that the second time is without the compiler. */
+async function twice(measure: (count: number) => number | Promise<number>, count: number) {
+  await measure(count);
+  return measure(count);
+}
+
+const rows: Readonly<Record<string, (count: number, program: string) => Promise<number>>> = {
+  'native-read32': (count) => twice(read32, count),
+  'native-write32': (count) => twice(write32, count),
+  'native-irq-p50': (count) => twice(interrupt, count),
+  'native-ring-forward': forward,
+  'alloc-bytes-per-io': (count) => Promise.resolve(bytesPerIo(count)),
+};
+
+async function main([row = '', count = '', program = '']: string[]): Promise<void> {
+  const measure = rows[row];
+  if (!measure) throw new Error(`no row ${JSON.stringify(row)}: ${Object.keys(rows).join(', ')}`);
+  console.log((await measure(Number(count), program)).toFixed(4));
+}
+
+void main(process.argv.slice(2));
