@@ -42,7 +42,8 @@ async function withKernelDriver<T>(
   for (let i = 0; i < 500 && name === undefined; i++) {
     await setTimeout(20);
     name = readdirSync('/sys/block').find(
-      (each) => each.startsWith('nvme') && sectors(each) === SECTORS,
+      // Not its paths, such as nvme0c0n1, which have no node.
+      (each) => /^nvme\d+n\d+$/.test(each) && sectors(each) === SECTORS,
     );
   }
   if (name === undefined) throw new Error('the kernel shows no disk');
