@@ -1,17 +1,15 @@
 /** An I/O address space: what the devices in it can reach by DMA. */
-import { constants } from 'node:os';
 import { closedError, VfioError } from '../errors';
-import { hints } from '../hints';
 import type { IovaRange } from '../ioctl/container';
 import { native } from '../native';
 import type { BackendName, DmaBackend } from './backend';
 import { DmaBuffer } from './buffer';
-import { mapInChunks } from './chunks';
+import { mapInChunks, pieceSize } from './chunks';
 import { DirtyTracker } from './dirty-tracker';
 import { explainMapError } from './explain';
 import { Ioas } from './ioas';
 import { DmaMapping } from './mapping';
-import { memlockRefusal, readMemlock } from './memlock';
+import { assertMemlock, readMemlock } from './memlock';
 import { allocateMemory, assertPages, fileMemory, lockMemory, type Memory } from './memory';
 import type { AllocOptions, DmaUsage, MapOptions, PeerOptions, PeerRegion } from './options';
 import { Placement } from './placement';
@@ -20,6 +18,11 @@ import { type SharedMemory, sharedAddress } from './shared-memory';
 
 /** What an ArrayBuffer of Node 20 can hold. */
 const MAX_BUFFER = 0xffff_ffff;
+
+interface Place {
+  readonly iova: bigint;
+  readonly size: number;
+}
 
 /** A mapping, or a buffer that has one. */
 type Mapped = Pick<DmaMapping, 'iova' | 'size' | 'pageSize'>;
@@ -30,8 +33,9 @@ interface Closable {
 
 interface Live {
   /** Make it once more, in a new space of the kernel. */
-  readonly remap: () => Promise<void>;
+  remap: () => Promise<void>;
   unmap: () => Promise<unknown>;
+  readonly options: MapOptions;
   /** What is to be closed for it to go: the mapping, or the buffer that has it. */
   owner: Closable;
 }
@@ -53,7 +57,7 @@ export class AddressSpace implements AsyncDisposable {
     this.dirty = new DirtyTracker(
       backend.dirty,
       () => this.#assertReady(),
-      ({ iova, size }, unmap) => this.#closeBy(iova, size, unmap),
+      (place, unmap) => this.#closeBy(place, unmap),
     );
     this.#refresh();
   }
@@ -155,6 +159,36 @@ export class AddressSpace implements AsyncDisposable {
         return this.#mapAddress(vaddr, iova, memory.byteLength, native.pageSize, options);
       });
     });
+  }
+
+  /**
+   * The memory of a mapping is at another address of this process now, that of `memory` (as large, and
+   * with the same pages behind): devices go on undisturbed. For a process that takes over from another.
+   * @throws ERR_VFIO_UNSUPPORTED unless the kernel has VFIO_UPDATE_VADDR, as containers may,
+   * ERR_VFIO_INVALID_ARGUMENT
+   */
+  async updateVaddr(mapping: Mapped, memory: SharedMemory): Promise<void> {
+    this.#assertReady();
+    const { iova, size, pageSize } = mapping;
+    const [, live] = this.#find(mapping);
+    const vaddr = sharedAddress(memory);
+    if (memory.byteLength !== size) {
+      throw new VfioError(
+        'ERR_VFIO_INVALID_ARGUMENT',
+        `the mapping has ${size} bytes, not ${memory.byteLength}`,
+      );
+    }
+    if (!this.#backend.updateVaddr) {
+      throw new VfioError('ERR_VFIO_UNSUPPORTED', `${this.backend} has no VFIO_UPDATE_VADDR`);
+    }
+    const piece = pieceSize(size, pageSize, live.options);
+    for (let offset = 0; offset < size; offset += piece) {
+      const at = BigInt(offset);
+      const length = BigInt(Math.min(piece, size - offset));
+      await this.#backend.updateVaddr(vaddr + at, iova + at, length);
+    }
+    // The closure is what keeps `memory` from the garbage collector.
+    live.remap = () => this.#mapAddress(sharedAddress(memory), iova, size, pageSize, live.options);
   }
 
   /**
@@ -310,6 +344,7 @@ export class AddressSpace implements AsyncDisposable {
     const live: Live = {
       remap: () => map(iova),
       unmap: () => this.#backend.unmap(iova, BigInt(size)),
+      options,
       owner: { close: () => mapping.close() },
     };
     const mapping = new DmaMapping({ iova, size, pageSize }, async () => {
@@ -322,12 +357,17 @@ export class AddressSpace implements AsyncDisposable {
     return mapping;
   }
 
-  async #closeBy(iova: bigint, size: number, unmap: () => Promise<void>): Promise<void> {
-    for (const [mapping, live] of this.#mappings) {
-      if (mapping.iova !== iova || mapping.size !== size) continue;
-      await unmap();
-      live.unmap = async () => {};
-      return mapping.close();
+  async #closeBy(place: Place, unmap: () => Promise<void>): Promise<void> {
+    const [mapping, live] = this.#find(place);
+    await unmap();
+    live.unmap = async () => {};
+    await mapping.close();
+  }
+
+  /** @throws ERR_VFIO_INVALID_ARGUMENT */
+  #find({ iova, size }: Place): [DmaMapping, Live] {
+    for (const entry of this.#mappings) {
+      if (entry[0].iova === iova && entry[0].size === size) return entry;
     }
     throw new VfioError(
       'ERR_VFIO_INVALID_ARGUMENT',
@@ -386,14 +426,4 @@ export class AddressSpace implements AsyncDisposable {
       hint: 'an IOMMU comes with the first device: open one in this address space first',
     });
   }
-}
-
-/** Refuse what cannot be pinned before any of it is. */
-function assertMemlock(size: number): void {
-  const refusal = memlockRefusal(size);
-  if (!refusal) return;
-  throw new VfioError('ENOMEM', `${size} more bytes are over the limit of locked memory`, {
-    errno: constants.errno.ENOMEM,
-    hint: hints.memlock(size, refusal.locked, refusal.limit),
-  });
 }

@@ -37,6 +37,8 @@ export interface DmaBackend {
     size: bigint,
     access: DmaAccess,
   ): Promise<void>;
+  /** The memory of one mapping is at another address now: devices go on. Absent where the kernel has no such request. */
+  updateVaddr?(vaddr: bigint, iova: bigint, size: bigint): Promise<void>;
   /** Bytes unmapped: all mappings inside, none in part; 0 where there is none. */
   unmap(iova: bigint, size: bigint): Promise<bigint>;
   /** Bytes unmapped. */

@@ -10,6 +10,15 @@ export interface Progress {
 /** Pinning takes about 0.1 s for it, and it is a multiple of all but the largest pages. */
 const CHUNK = 256 * 1024 * 1024;
 
+/** How large the pieces of a mapping are, each one a mapping of its own for the kernel. */
+export function pieceSize(
+  size: number,
+  pageSize: number,
+  { onProgress, signal }: Progress,
+): number {
+  return onProgress || signal ? Math.max(CHUNK, pageSize) : size;
+}
+
 /**
  * Call `map` for `size` bytes in pieces of whole pages, in one go if nobody watches: each piece is
  * a mapping of its own for the kernel, which counts them.
@@ -17,12 +26,13 @@ const CHUNK = 256 * 1024 * 1024;
 export async function mapInChunks(
   size: number,
   pageSize: number,
-  { onProgress, signal }: Progress,
+  progress: Progress,
   map: (offset: number, length: number) => Promise<unknown>,
   unmap: (length: number) => Promise<unknown>,
 ): Promise<void> {
+  const { onProgress, signal } = progress;
   signal?.throwIfAborted();
-  const chunk = onProgress || signal ? Math.max(CHUNK, pageSize) : size;
+  const chunk = pieceSize(size, pageSize, progress);
   let done = 0;
   try {
     for (; done < size; done += chunk) {

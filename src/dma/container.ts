@@ -128,6 +128,14 @@ export class Container implements DmaBackend {
     await ioctl.iommuMapDma(this.#fd, vaddr, iova, size, accessFlags(access));
   }
 
+  async updateVaddr(vaddr: bigint, iova: bigint, size: bigint): Promise<void> {
+    if (ioctl.checkExtension(this.#fd, abi.VFIO_UPDATE_VADDR) <= 0) {
+      throw new VfioError('ERR_VFIO_UNSUPPORTED', `${this.name} has no VFIO_UPDATE_VADDR`);
+    }
+    await ioctl.iommuUnmapDmaVaddr(this.#fd, iova, size);
+    await ioctl.iommuMapDmaVaddr(this.#fd, vaddr, iova, size);
+  }
+
   async unmap(iova: bigint, size: bigint): Promise<bigint> {
     if (this.#type === 'noiommu') return size;
     return ioctl.iommuUnmapDma(this.#fd, iova, size);

@@ -1,5 +1,8 @@
 /** How much memory may be pinned: RLIMIT_MEMLOCK, and who is above it. */
 import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { VfioError } from '../errors';
+import { hints } from '../hints';
 
 const CAP_IPC_LOCK = 14n;
 
@@ -14,7 +17,7 @@ export interface Memlock {
 let unbound: boolean | undefined;
 
 /** Whether `size` more bytes may be pinned; the numbers if not. */
-export function memlockRefusal(size: number): Memlock | undefined {
+function memlockRefusal(size: number): Memlock | undefined {
   if (unbound) return undefined;
   const memlock = readMemlock();
   unbound = memlock.limit === Number.POSITIVE_INFINITY;
@@ -34,4 +37,14 @@ export function readMemlock(): Memlock {
     // type1 counts in VmLck, iommufd in VmPin.
     locked: 1024 * (kilobytes('VmLck') + kilobytes('VmPin')),
   };
+}
+
+/** Refuse what cannot be pinned before any of it is. @throws ENOMEM */
+export function assertMemlock(size: number): void {
+  const refusal = memlockRefusal(size);
+  if (!refusal) return;
+  throw new VfioError('ENOMEM', `${size} more bytes are over the limit of locked memory`, {
+    errno: constants.errno.ENOMEM,
+    hint: hints.memlock(size, refusal.locked, refusal.limit),
+  });
 }

@@ -5,6 +5,9 @@ import { join } from 'node:path';
 import { openDevice, readPciDevice } from 'vfio';
 import { findDevice, findDevices } from './lab-devices';
 
+// Each command is a process, which takes seconds to start on an emulated processor.
+jest.setTimeout(300_000);
+
 const main = join(__dirname, '../../dist/src/cli/main.js');
 
 function vfio(...args: string[]): Promise<{ status: number; out: string; err: string }> {

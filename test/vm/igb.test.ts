@@ -1,5 +1,5 @@
 /** The igb example drivers on an 82576: as PF and VF together, and each with the kernel's driver on the other side. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -99,6 +99,9 @@ test('a VF opens with the PF token only', async () => {
   await (await openDevice(vf0, { vfToken: TOKEN })).close();
 });
 
+const hasVlans = spawnSync('modprobe', ['8021q']).status === 0;
+if (!hasVlans) console.info('no VLANs in this kernel: igbvf is not seen to ask for one');
+
 test("the kernel's igbvf works on a VF that was created after the PF driver had started", async () => {
   execFileSync('modprobe', ['igbvf']);
   await bind(PF, 'vfio-pci');
@@ -116,11 +119,12 @@ test("the kernel's igbvf works on a VF that was created after the PF driver had 
   await until(() => Number(statistic('statistics/rx_packets')) >= 500);
   expect(statistic('statistics/rx_errors')).toBe('0');
 
-  ip('link', 'add', 'link', name, 'name', 'vlan42', 'type', 'vlan', 'id', '42');
+  if (hasVlans) ip('link', 'add', 'link', name, 'name', 'vlan42', 'type', 'vlan', 'id', '42');
   ip('link', 'set', name, 'address', '02:00:00:00:00:77');
   await pf.stop();
   const requests = (request: string) => count(pf.reports, 'mailbox', { vf: 0, request });
-  for (const request of ['set-mac', 'set-multicast', 'clear-mac-filters', 'set-vlan']) {
+  const made = ['set-mac', 'set-multicast', 'clear-mac-filters', ...(hasVlans ? ['set-vlan'] : [])];
+  for (const request of made) {
     expect([request, requests(request)]).not.toEqual([request, 0]);
   }
   expect(count(pf.reports, 'mailbox', { accepted: false })).toBe(0);

@@ -155,6 +155,16 @@ if (!hasIommufd) console.info('no /dev/iommu in this kernel: the tests of iommuf
   });
 });
 
+(hasIommufd ? test : test.skip)('iommufd has no addresses to update, and says so', async () => {
+  const space = openAddressSpace({ backend: 'iommufd' });
+  const { buffer } = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+  const mapping = await space.map(new Uint8Array(buffer));
+  await expect(space.updateVaddr(mapping, new Uint8Array(buffer))).rejects.toThrow(
+    code('ERR_VFIO_UNSUPPORTED'),
+  );
+  await space.close();
+});
+
 test('a container has none of this, and says so', async () => {
   const space = openAddressSpace({ backend: 'group' });
   const edu = await openDevice(findDevice('edu').bdf, { addressSpace: space });
