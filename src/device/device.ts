@@ -162,7 +162,7 @@ export class Device implements AsyncDisposable {
   /** Live migration. @throws ERR_VFIO_UNSUPPORTED if the device's driver has none */
   get migration(): Migration {
     this.#assertOpen();
-    this.#migration ??= new Migration(this.bdf, this.#fd, () =>
+    this.#migration ??= new Migration(this.bdf, this.#openFd, () =>
       this.#whileResetting(ioctl.deviceReset(this.#fd)),
     );
     return this.#migration;
@@ -171,13 +171,13 @@ export class Device implements AsyncDisposable {
   /** The display of a virtual GPU. @throws ERR_VFIO_UNSUPPORTED if the device has none */
   get gfx(): Gfx {
     this.#assertOpen();
-    return new Gfx(this.bdf, this.#fd);
+    return new Gfx(this.bdf, this.#openFd);
   }
 
   /** The device's own log of its DMA, if it has one. */
   get dmaLogging(): DmaLogging {
     this.#assertOpen();
-    return new DmaLogging(this.bdf, this.#fd);
+    return new DmaLogging(this.bdf, this.#openFd);
   }
 
   /** @throws ERR_VFIO_NO_INTERRUPT */
@@ -343,6 +343,12 @@ export class Device implements AsyncDisposable {
       throw error;
     }
   }
+
+  /** For what outlives the device: by then, the number may be that of another file. */
+  readonly #openFd = (): number => {
+    this.#assertOpen();
+    return this.#fd;
+  };
 
   #assertOpen(): void {
     if (this.#closing) throw closedError(this.bdf);

@@ -12,10 +12,10 @@ export interface LoggedRange {
 
 export class DmaLogging {
   readonly #device: string;
-  readonly #fd: number;
+  readonly #fd: () => number;
 
   /** Made by the device. */
-  constructor(device: string, fd: number) {
+  constructor(device: string, fd: () => number) {
     this.#device = device;
     this.#fd = fd;
   }
@@ -28,7 +28,7 @@ export class DmaLogging {
   async start(ranges: readonly LoggedRange[], pageSize = native.pageSize): Promise<number> {
     const wanted = ranges.map(({ iova, size }) => ({ iova, length: BigInt(size) }));
     try {
-      return Number(await ioctl.deviceFeatureDmaLoggingStart(this.#fd, pageSize, wanted));
+      return Number(await ioctl.deviceFeatureDmaLoggingStart(this.#fd(), pageSize, wanted));
     } catch (error) {
       if (!isErrno(error, 'ENOTTY')) throw error;
       throw new VfioError('ERR_VFIO_UNSUPPORTED', `${this.#device} has no log of its DMA`, {
@@ -42,11 +42,11 @@ export class DmaLogging {
   /** What the device wrote to of `range` since the start or the last call. After an error, take all for dirty. */
   async read({ iova, size }: LoggedRange, pageSize = native.pageSize): Promise<DirtyBitmap> {
     const range = { iova, length: BigInt(size) };
-    const bytes = await ioctl.deviceFeatureDmaLoggingReport(this.#fd, range, pageSize);
+    const bytes = await ioctl.deviceFeatureDmaLoggingReport(this.#fd(), range, pageSize);
     return new DirtyBitmap({ iova, size, pageSize, bytes });
   }
 
   async stop(): Promise<void> {
-    await ioctl.deviceFeatureDmaLoggingStop(this.#fd);
+    await ioctl.deviceFeatureDmaLoggingStop(this.#fd());
   }
 }

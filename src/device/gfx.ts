@@ -32,13 +32,13 @@ export interface GfxPlane {
 }
 
 export class Gfx {
-  readonly #fd: number;
+  readonly #fd: () => number;
   readonly #way: GfxWay;
 
   /** Made by the device. @throws ERR_VFIO_UNSUPPORTED if it has no display */
-  constructor(device: string, fd: number) {
+  constructor(device: string, fd: () => number) {
     const way = (Object.keys(ways) as GfxWay[]).find((name) =>
-      ioctl.deviceProbeGfxPlane(fd, ways[name]),
+      ioctl.deviceProbeGfxPlane(fd(), ways[name]),
     );
     if (!way) {
       throw new VfioError('ERR_VFIO_UNSUPPORTED', `${device} has no display`, { device });
@@ -72,11 +72,11 @@ export class Gfx {
 
   /** A descriptor of a plane's dma-buf, which the caller closes. @throws ENOENT if the plane has changed since */
   openDmaBuf(id: number): number {
-    return ioctl.deviceGetGfxDmabuf(this.#fd, id);
+    return ioctl.deviceGetGfxDmabuf(this.#fd(), id);
   }
 
   #query(name: GfxPlaneName): ioctl.GfxPlaneInfo {
-    const query = () => ioctl.deviceQueryGfxPlane(this.#fd, ways[this.#way], planes[name]);
+    const query = () => ioctl.deviceQueryGfxPlane(this.#fd(), ways[this.#way], planes[name]);
     try {
       return query();
     } catch (error) {

@@ -156,6 +156,16 @@ test('two opens share a group, and the last close frees it', async () => {
   expect(buffer.closed).toBe(true);
 });
 
+test('what a device gave out asks the kernel nothing once it is closed: its descriptor may be another by then', async () => {
+  const dev = await openDevice(DEVICE.bdf);
+  const { dmaLogging } = dev;
+  await dev.close();
+  const again = await openDevice(DEVICE.bdf);
+  await expect(dmaLogging.start([])).rejects.toThrow(code('ERR_VFIO_CLOSED'));
+  await expect(dmaLogging.stop()).rejects.toThrow(code('ERR_VFIO_CLOSED'));
+  await again.close();
+});
+
 test('an open that overlaps a close waits for the group', async () => {
   const first = await openDevice(DEVICE.bdf);
   const closing = first.close();

@@ -11,7 +11,7 @@ const writeAsync = promisify(write);
 export class MigrationData {
   readonly #fd: number;
   readonly #onClose: (data: MigrationData) => void;
-  /** A transfer holds the descriptor. */
+  /** All transfers so far, which hold the descriptor. */
   #busy: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
 
@@ -68,7 +68,7 @@ export class MigrationData {
   #transfer<T>(operation: () => Promise<T>): Promise<T> {
     if (this.#closing) return Promise.reject(closedError('migration data'));
     const result = operation();
-    this.#busy = result.catch(() => {});
+    this.#busy = Promise.allSettled([this.#busy, result]);
     return result;
   }
 }

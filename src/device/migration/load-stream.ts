@@ -1,6 +1,7 @@
 import { Writable } from 'node:stream';
 import type { MigrationData } from './data';
 import type { Migration } from './migration';
+import type { MigrationState } from './states';
 
 export interface LoadOptions {
   /** The state to end in; 'running' unless given. */
@@ -15,6 +16,8 @@ export class LoadStream extends Writable {
   readonly #migration: Migration;
   readonly #options: LoadOptions;
   #data: MigrationData | undefined;
+  /** Where the device was before. */
+  #from: MigrationState | undefined;
   #loaded = false;
   #bytes = 0;
 
@@ -25,10 +28,7 @@ export class LoadStream extends Writable {
   }
 
   override _construct(callback: (error?: Error | null) => void): void {
-    this.#migration.setState('resuming').then((data) => {
-      this.#data = data;
-      callback();
-    }, callback);
+    this.#begin().then(() => callback(), callback);
   }
 
   override _write(
@@ -48,14 +48,22 @@ export class LoadStream extends Writable {
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    if (this.#loaded || !this.#data) {
-      callback(error);
-      return;
-    }
-    this.#migration.recover().then(
+    this.#undo().then(
       () => callback(error),
       (cause) => callback(error ?? cause),
     );
+  }
+
+  async #begin(): Promise<void> {
+    this.#from = this.#migration.state;
+    this.#data = await this.#migration.setState('resuming');
+  }
+
+  async #undo(): Promise<void> {
+    if (this.#loaded) return;
+    // Refused, or failed before anything happened.
+    if (!this.#data && this.#migration.state === this.#from) return;
+    await this.#migration.recover();
   }
 
   async #finish(): Promise<void> {

@@ -18,24 +18,30 @@ import {
 export class Migration {
   readonly capabilities: MigrationCapabilities;
   readonly #device: string;
-  readonly #fd: number;
+  readonly #fd: () => number;
   readonly #reset: () => Promise<void>;
   readonly #open = new Set<MigrationData>();
+  /** Changes of state happen one after the other. */
+  #last: Promise<unknown> = Promise.resolve();
 
-  /** Made by the device. @throws ERR_VFIO_UNSUPPORTED if it cannot be migrated */
-  constructor(device: string, fd: number, reset: () => Promise<void>) {
+  /**
+   * Made by the device. `fd` throws ERR_VFIO_CLOSED once the device is closed.
+   * @throws ERR_VFIO_UNSUPPORTED if it cannot be migrated
+   */
+  constructor(device: string, fd: () => number, reset: () => Promise<void>) {
     this.#device = device;
     this.#fd = fd;
     this.#reset = reset;
-    const flags = migrationFlags(device, fd);
+    const flags = migrationFlags(device, fd());
     this.capabilities = {
       p2p: (flags & VFIO_MIGRATION_P2P) !== 0,
       preCopy: (flags & VFIO_MIGRATION_PRE_COPY) !== 0,
     };
+    if (this.capabilities.preCopy) tellOfNewInitialData(fd());
   }
 
   get state(): MigrationState {
-    return stateName(ioctl.deviceFeatureMigStateGet(this.#fd));
+    return stateName(ioctl.deviceFeatureMigStateGet(this.#fd()));
   }
 
   /** The states that `setState` takes now. */
@@ -46,31 +52,24 @@ export class Migration {
   /**
    * Put the device into a state; the kernel goes by way of those between. Into stop-copy (unless from
    * a pre-copy state, whose data goes on), pre-copy and resuming, it resolves to the data, to be closed
-   * by the caller. Does nothing if the device is in it already.
+   * by the caller. Does nothing if the device is in it already. Waits for changes of state asked for before.
    * @throws ERR_VFIO_MIGRATION_STATE for an arc that does not exist, before the kernel is asked; else
    * what the driver makes of the data it was given: EINVAL, EFAULT, ENOMEM
    */
-  async setState(state: MigrationState): Promise<MigrationData | undefined> {
-    const from = this.state;
-    assertArc(this.#device, from, state, this.capabilities);
-    const fd = await ioctl.deviceFeatureMigStateSet(this.#fd, stateNumber(state)).catch((error) => {
-      throw this.#explain(error, from, state);
-    });
-    if (fd === undefined) return undefined;
-    const data = new MigrationData(fd, (closed) => this.#open.delete(closed));
-    this.#open.add(data);
-    return data;
+  setState(state: MigrationState): Promise<MigrationData | undefined> {
+    return this.#inTurn(() => this.#goTo(state));
   }
 
   /** About how many bytes the device has to give once it has stopped. @throws ENOTTY before Linux 6.2 */
   async dataSize(): Promise<number> {
-    return Number(await ioctl.deviceFeatureMigDataSize(this.#fd));
+    return Number(await ioctl.deviceFeatureMigDataSize(this.#fd()));
   }
 
   /**
    * The device's state, as a stream of bytes that only the same driver understands. A running device
    * gives what it can while it runs (pre-copy), is stopped, and gives the rest. At the end of the
-   * stream it is stopped; if the stream is destroyed before (an error, a signal), it runs again.
+   * stream it is stopped; if the stream is destroyed before (an error, a signal), it runs again, or is
+   * stopped if it was.
    */
   saveState(options: SaveOptions = {}): Readable {
     return new SaveStream(this, options);
@@ -86,20 +85,55 @@ export class Migration {
   }
 
   /** Out of every state, error too: the device is reset, and runs. */
-  async recover(): Promise<void> {
-    await this.close();
-    await this.#reset();
+  recover(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#fd();
+      await this.#closeData();
+      await this.#reset();
+    });
   }
 
-  /** Called by the device as it closes. */
-  async close(): Promise<void> {
+  /** Called by the device as it closes: what is under way ends first. */
+  close(): Promise<void> {
+    return this.#inTurn(() => this.#closeData());
+  }
+
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(change);
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  async #goTo(state: MigrationState): Promise<MigrationData | undefined> {
+    const from = this.state;
+    assertArc(this.#device, from, state, this.capabilities);
+    const number = stateNumber(state);
+    const fd = await ioctl.deviceFeatureMigStateSet(this.#fd(), number).catch((error) => {
+      throw this.#explain(error, from, state);
+    });
+    if (fd === undefined) return undefined;
+    const data = new MigrationData(fd, (closed) => this.#open.delete(closed));
+    this.#open.add(data);
+    return data;
+  }
+
+  async #closeData(): Promise<void> {
     await Promise.all([...this.#open].map((data) => data.close()));
+  }
+
+  /** For messages: a device that was just unplugged tells nothing. */
+  #stateNow(): MigrationState | 'an unknown state' {
+    try {
+      return this.state;
+    } catch {
+      return 'an unknown state';
+    }
   }
 
   #explain(error: unknown, from: MigrationState, to: MigrationState): unknown {
     if (!(error instanceof VfioError)) return error;
     const { code, errno, syscall, ioctl } = error;
-    const reached = this.state;
+    const reached = this.#stateNow();
     const what = `${this.#device} went from ${from} to ${reached} and not to ${to}: ${code}`;
     const hint =
       from === 'resuming'
@@ -126,5 +160,15 @@ function migrationFlags(device: string, fd: number): number {
       hint: "it takes a driver that knows the device's state (a variant such as mlx5_vfio_pci), not vfio-pci",
       cause: error,
     });
+  }
+}
+
+/** Feature 12: without it, `reinitialized` of pre-copy information says nothing. */
+function tellOfNewInitialData(fd: number): void {
+  try {
+    ioctl.deviceFeatureMigPrecopyInfo2(fd);
+  } catch (error) {
+    // Before Linux 7.2.
+    if (!isErrno(error, 'ENOTTY')) throw error;
   }
 }

@@ -1,9 +1,10 @@
 import { Readable } from 'node:stream';
 import type { MigrationData } from './data';
 import type { Migration } from './migration';
+import type { MigrationState } from './states';
 
 export interface SaveOptions {
-  /** 'stop' stops the device first; 'pre-copy' (unless given, where the device can) lets it run as long as it has data. */
+  /** 'stop' stops the device first; 'pre-copy' (unless given, where the device can and runs) lets it run as long as it has data. */
   readonly from?: 'pre-copy' | 'stop';
   /** Called with the bytes so far after each piece. */
   readonly onProgress?: (bytes: number) => void;
@@ -17,6 +18,10 @@ export class SaveStream extends Readable {
   readonly #migration: Migration;
   readonly #options: SaveOptions;
   #data: MigrationData | undefined;
+  /** Where the device was before. */
+  #from: MigrationState | undefined;
+  /** The piece that is on its way. */
+  #reading: Promise<unknown> = Promise.resolve();
   #stopped = false;
   #saved = false;
   #bytes = 0;
@@ -28,17 +33,11 @@ export class SaveStream extends Readable {
   }
 
   override _construct(callback: (error?: Error | null) => void): void {
-    const { from = 'pre-copy' } = this.#options;
-    const preCopy = from === 'pre-copy' && this.#migration.capabilities.preCopy;
-    this.#stopped = !preCopy;
-    this.#migration.setState(preCopy ? 'pre-copy' : 'stop-copy').then((data) => {
-      this.#data = data;
-      callback();
-    }, callback);
+    this.#begin().then(() => callback(), callback);
   }
 
   override _read(): void {
-    this.#next().then(
+    this.#reading = this.#next().then(
       (chunk) => this.push(chunk),
       (error) => this.destroy(error),
     );
@@ -49,6 +48,16 @@ export class SaveStream extends Readable {
       () => callback(error),
       (cause) => callback(error ?? cause),
     );
+  }
+
+  async #begin(): Promise<void> {
+    const { state, capabilities } = this.#migration;
+    const { from = 'pre-copy' } = this.#options;
+    // One that is stopped would have to run for it.
+    const preCopy = from === 'pre-copy' && capabilities.preCopy && state.startsWith('running');
+    this.#from = state;
+    this.#stopped = !preCopy;
+    this.#data = await this.#migration.setState(preCopy ? 'pre-copy' : 'stop-copy');
   }
 
   async #next(): Promise<Buffer | null> {
@@ -64,6 +73,7 @@ export class SaveStream extends Readable {
         this.#saved = true;
         return null;
       }
+      if (this.destroyed) return null;
       // All it has while it runs: the rest comes once it is stopped, through the same descriptor.
       await this.#migration.setState('stop-copy');
       this.#stopped = true;
@@ -71,8 +81,10 @@ export class SaveStream extends Readable {
   }
 
   async #end(): Promise<void> {
-    if (!this.#data) return;
-    await this.#data.close();
-    await this.#migration.setState(this.#saved ? 'stop' : 'running');
+    await this.#reading;
+    await this.#data?.close();
+    // Refused, or failed before anything happened.
+    if (!this.#data && this.#migration.state === this.#from) return;
+    await this.#migration.setState(this.#saved || this.#from === 'stop' ? 'stop' : 'running');
   }
 }
