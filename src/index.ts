@@ -51,6 +51,7 @@ export type {
   Irq,
   IrqKind,
   IrqListener,
+  IrqName,
   IrqOptions,
   Vectors,
   WaitOptions,

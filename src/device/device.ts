@@ -4,7 +4,7 @@ import { check, closedError, isErrno, VfioError } from '../errors';
 import { VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET } from '../ioctl/constants';
 import * as ioctl from '../ioctl/device';
 import type { IommuHwInfo } from '../ioctl/iommufd';
-import type { Irq, IrqKind, IrqListener } from '../irq/irq';
+import type { Irq, IrqKind, IrqListener, IrqName } from '../irq/irq';
 import { native } from '../native';
 import { type ConfigSpace, decodeConfigSpace } from '../pci/config/decode';
 import { resetMethods } from '../pci/reset-methods';
@@ -48,7 +48,7 @@ export class Device implements AsyncDisposable {
     this.info = ioctl.deviceGetInfo(this.#fd);
     this.lowPower = new LowPower(bdf, this.#fd, () => this.#restoreRegions());
     attachment.space.adopt(this);
-    this.#irqs = new DeviceIrqs(bdf, this.#fd, () => void this.close());
+    this.#irqs = new DeviceIrqs(bdf, this.#fd, this.info, () => void this.close());
   }
 
   get closed(): boolean {
@@ -118,21 +118,23 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * A region by name, or by index for device-specific ones. BARs are mapped where the kernel allows it.
+   * A region by name, or by index: those of the device's own, and all of a device that is not PCI. BARs are mapped where the kernel allows it.
    * @throws ERR_VFIO_NO_REGION
    */
   region(which: RegionName | number): Region {
     this.#assertOpen();
-    const index = typeof which === 'number' ? which : regionIndices[which];
-    const known = this.#regions.get(index);
+    const index = this.#regionIndex(which);
+    const known = index === undefined ? undefined : this.#regions.get(index);
     if (known) return known;
 
     const name = typeof which === 'number' ? `region ${which}` : which;
     const info = index === undefined ? undefined : this.#regionInfo(index);
-    if (!info || info.size === 0) {
+    if (index === undefined || !info || info.size === 0) {
       throw new VfioError('ERR_VFIO_NO_REGION', `${this.bdf} has no ${name}`, {
         device: this.bdf,
-        hint: `it has ${this.regionNames().join(', ')}`,
+        hint: `it has ${this.regions()
+          .map((region) => region.name ?? region.index)
+          .join(', ')}`,
       });
     }
     const region = new Region(this.bdf, this.#fd, name, info);
@@ -143,14 +145,14 @@ export class Device implements AsyncDisposable {
   /** The standard regions that the device has. */
   regionNames(): RegionName[] {
     this.#assertOpen();
-    const names = Object.keys(regionIndices) as RegionName[];
-    return names.filter((name) => (this.#regionInfo(regionIndices[name])?.size ?? 0) > 0);
+    return this.regions().flatMap(({ name }) => name ?? []);
   }
 
   /** All regions that the device has, those of its own kinds too. */
   regions(): RegionSummary[] {
     this.#assertOpen();
-    return listRegions(this.info.numRegions, (index) => this.#regionInfo(index));
+    const names = this.#isPci ? (Object.keys(regionIndices) as RegionName[]) : [];
+    return listRegions(this.info.numRegions, names, (index) => this.#regionInfo(index));
   }
 
   /** VFs of a PF. @throws ERR_VFIO_INVALID_BDF on other buses than PCI */
@@ -180,8 +182,8 @@ export class Device implements AsyncDisposable {
     return new DmaLogging(this.bdf, this.#openFd);
   }
 
-  /** @throws ERR_VFIO_NO_INTERRUPT */
-  irq(kind: IrqKind): Irq {
+  /** By kind, or by index on other buses than PCI. @throws ERR_VFIO_NO_INTERRUPT */
+  irq(kind: IrqName): Irq {
     this.#assertOpen();
     return this.#irqs.get(kind);
   }
@@ -283,7 +285,7 @@ export class Device implements AsyncDisposable {
   }
 
   #setBusMaster(op: 'set' | 'clear'): void {
-    if ((this.info.flags & VFIO_DEVICE_FLAGS_PCI) === 0) {
+    if (!this.#isPci) {
       this.#assertOpen();
       ioctl.deviceFeatureBusMaster(this.#fd, op);
       return;
@@ -303,7 +305,7 @@ export class Device implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    const config = this.#regions.get(regionIndices.config);
+    const config = this.#isPci ? this.#regions.get(regionIndices.config) : undefined;
     try {
       // The kernel does it, too, as the descriptor goes; here, DMA ends before the buffers do.
       config?.write16(PCI_COMMAND, config.read16(PCI_COMMAND) & ~PCI_COMMAND_MASTER);
@@ -332,6 +334,18 @@ export class Device implements AsyncDisposable {
       device: this.bdf,
       hint: "an open device cannot leave its container, nor has it an id there: open it with { backend: 'iommufd' }",
     });
+  }
+
+  /** Names of regions and interrupts are those of PCI. */
+  get #isPci(): boolean {
+    return (this.info.flags & VFIO_DEVICE_FLAGS_PCI) !== 0;
+  }
+
+  #regionIndex(which: RegionName | number): number | undefined {
+    if (typeof which === 'number') {
+      return which >= 0 && which < this.info.numRegions ? which : undefined;
+    }
+    return this.#isPci ? regionIndices[which] : undefined;
   }
 
   #regionInfo(index: number): ioctl.RegionInfo | undefined {

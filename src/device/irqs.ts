@@ -1,7 +1,8 @@
 /** The interrupts of a device, by kind, and the two that are about the device itself: ERR and REQ. */
 import { isErrno, VfioError } from '../errors';
-import { deviceGetIrqInfo, type IrqInfo } from '../ioctl/device';
-import { Irq, type IrqKind, type IrqListener, irqIndices } from '../irq/irq';
+import { VFIO_DEVICE_FLAGS_PCI } from '../ioctl/constants';
+import { type DeviceInfo, deviceGetIrqInfo, type IrqInfo } from '../ioctl/device';
+import { Irq, type IrqKind, type IrqListener, type IrqName, irqIndices } from '../irq/irq';
 
 /** 'error' is ERR, 'request' REQ. */
 export type DeviceEvent = 'error' | 'request';
@@ -9,13 +10,18 @@ export type DeviceEvent = 'error' | 'request';
 export class DeviceIrqs {
   readonly #bdf: string;
   readonly #fd: number;
+  /** Whether indices are those of PCI: a platform device counts its interrupts. */
+  readonly #named: boolean;
+  readonly #count: number;
   readonly #irqs = new Map<number, Irq>();
 
   /** `release` closes the device: an unbind, or VFs that are to go, wait for ever for a user who does not listen. */
-  constructor(bdf: string, fd: number, release: () => void) {
+  constructor(bdf: string, fd: number, info: DeviceInfo, release: () => void) {
     this.#bdf = bdf;
     this.#fd = fd;
-    if ((this.#info(irqIndices.req)?.count ?? 0) === 0) return;
+    this.#named = (info.flags & VFIO_DEVICE_FLAGS_PCI) !== 0;
+    this.#count = info.numIrqs;
+    if (!this.kinds().includes('req')) return;
     const request = this.get('req');
     request.on(() => {
       if (request.listeners === 1) release();
@@ -24,16 +30,19 @@ export class DeviceIrqs {
   }
 
   /** @throws ERR_VFIO_NO_INTERRUPT */
-  get(kind: IrqKind): Irq {
-    const index = irqIndices[kind];
-    const known = this.#irqs.get(index);
+  get(kind: IrqName): Irq {
+    const index = this.#indexOf(kind);
+    const known = index === undefined ? undefined : this.#irqs.get(index);
     if (known) return known;
 
     const info = index === undefined ? undefined : this.#info(index);
-    if (!info || info.count === 0) {
+    if (index === undefined || !info || info.count === 0) {
+      const has = this.#named
+        ? this.kinds().join(', ')
+        : `${this.#count} of them, by number from 0 on`;
       throw new VfioError('ERR_VFIO_NO_INTERRUPT', `${this.#bdf} has no ${kind} interrupt`, {
         device: this.#bdf,
-        hint: `it has ${this.kinds().join(', ')}`,
+        hint: `it has ${has}`,
       });
     }
     const irq = new Irq(kind, this.#fd, info);
@@ -42,6 +51,7 @@ export class DeviceIrqs {
   }
 
   kinds(): IrqKind[] {
+    if (!this.#named) return [];
     const kinds = Object.keys(irqIndices) as IrqKind[];
     return kinds.filter((kind) => (this.#info(irqIndices[kind])?.count ?? 0) > 0);
   }
@@ -54,6 +64,11 @@ export class DeviceIrqs {
 
   async close(): Promise<void> {
     await Promise.all([...this.#irqs.values()].map((irq) => irq.close()));
+  }
+
+  #indexOf(kind: IrqName): number | undefined {
+    if (typeof kind === 'number') return kind >= 0 && kind < this.#count ? kind : undefined;
+    return this.#named ? irqIndices[kind] : undefined;
   }
 
   #info(index: number): IrqInfo | undefined {

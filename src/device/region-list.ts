@@ -19,19 +19,19 @@ export interface RegionSummary {
   readonly type: RegionType | undefined;
 }
 
-/** `infoOf`: undefined for an index that the kernel counts and does not have. */
+/** `infoOf`: undefined for an index that the kernel counts and does not have. `names`: those that the device's bus gives. */
 export function listRegions(
   count: number,
+  names: readonly RegionName[],
   infoOf: (index: number) => RegionInfo | undefined,
 ): RegionSummary[] {
-  const names = Object.entries(regionIndices) as Array<[RegionName, number]>;
   return Array.from({ length: count }, (_, index) => infoOf(index))
     .filter((info) => info !== undefined && info.size > 0)
     .map((info) => {
       const { index, size, flags } = info as RegionInfo;
       return {
         index,
-        name: names.find(([, at]) => at === index)?.[0],
+        name: names.find((name) => regionIndices[name] === index),
         size,
         readable: (flags & abi.VFIO_REGION_INFO_FLAG_READ) !== 0,
         writable: (flags & abi.VFIO_REGION_INFO_FLAG_WRITE) !== 0,

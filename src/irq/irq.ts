@@ -17,6 +17,9 @@ export const irqIndices = {
 
 export type IrqKind = keyof typeof irqIndices;
 
+/** A kind, or the index of an interrupt of a device on another bus than PCI. */
+export type IrqName = IrqKind | number;
+
 export type IrqListener = (event: IrqEvent) => void | Promise<void>;
 
 /** Vectors by their numbers, or `count` of them from `first` on. */
@@ -37,7 +40,7 @@ export interface WaitOptions {
 }
 
 export class Irq implements AsyncIterable<IrqEvent> {
-  readonly kind: IrqKind;
+  readonly kind: IrqName;
   readonly #fd: number;
   readonly #info: IrqInfo;
   readonly #table: VectorTable;
@@ -51,7 +54,7 @@ export class Irq implements AsyncIterable<IrqEvent> {
   #last: Promise<void> = Promise.resolve();
 
   /** Made by the device. `fd` is the device's. */
-  constructor(kind: IrqKind, fd: number, info: IrqInfo) {
+  constructor(kind: IrqName, fd: number, info: IrqInfo) {
     this.kind = kind;
     this.#fd = fd;
     this.#info = info;

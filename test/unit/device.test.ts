@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import { openAddressSpace, openDevice } from 'vfio';
+import { VFIO_DEVICE_FLAGS_PLATFORM } from '../../src/ioctl/constants';
 import { requests } from '../../src/ioctl/requests';
 import { deviceContract } from '../contract/device-contract';
 import { DEVICE, type FakeKernel } from './fake-kernel';
@@ -154,6 +155,26 @@ test('two opens share a group, and the last close frees it', async () => {
   const buffer = await b.dma.alloc(4096);
   await b.close();
   expect(buffer.closed).toBe(true);
+});
+
+test('on another bus than PCI, regions and interrupts go by number, and none is taken for one of PCI', async () => {
+  kernel.bus = VFIO_DEVICE_FLAGS_PLATFORM;
+  const dev = await openDevice(DEVICE.bdf);
+  expect(dev.regions().map(({ index, name }) => [index, name])).toEqual([
+    [0, undefined],
+    [7, undefined],
+  ]);
+  expect([dev.regionNames(), dev.irqKinds()]).toEqual([[], []]);
+  expect(() => dev.region('bar0')).toThrow(hint('it has 0, 7'));
+  expect(() => dev.irq('req')).toThrow(hint('by number from 0 on'));
+  expect(() => dev.on('request', () => {})).toThrow(code('ERR_VFIO_NO_INTERRUPT'));
+  expect(() => dev.irq(5)).toThrow(code('ERR_VFIO_NO_INTERRUPT'));
+  dev.region(0).write32(0, 7);
+  expect(dev.region(0).read32(0)).toBe(7);
+  expect(dev.irq(2).count).toBeGreaterThan(0);
+  const writes = jest.spyOn(dev.region(7), 'write16');
+  await dev.close();
+  expect(writes).not.toHaveBeenCalled();
 });
 
 test('what a device gave out asks the kernel nothing once it is closed: its descriptor may be another by then', async () => {

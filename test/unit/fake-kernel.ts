@@ -32,6 +32,8 @@ export class FakeKernel {
   readonly failures = new Map<number, number>();
   vfToken: string | undefined;
   viable = true;
+  /** VFIO_DEVICE_FLAGS_* of the device's bus. */
+  bus = abi.VFIO_DEVICE_FLAGS_PCI;
   groupHeld = false;
   vfioLoaded = true;
   /** How many vectors the machine has for the device. */
@@ -258,7 +260,7 @@ export class FakeKernel {
       }
       case requests.VFIO_DEVICE_GET_INFO: {
         const info = s.vfio_device_info.view(bytes);
-        info.flags = abi.VFIO_DEVICE_FLAGS_PCI | abi.VFIO_DEVICE_FLAGS_RESET;
+        info.flags = this.bus | abi.VFIO_DEVICE_FLAGS_RESET;
         info.num_regions = abi.VFIO_PCI_NUM_REGIONS;
         info.num_irqs = 5;
         return 0;
