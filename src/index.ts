@@ -1,5 +1,5 @@
 export { Device } from './device/device';
-export type { DmaLogging, LoggedRange } from './device/dma-logging';
+export type { DmaLogging } from './device/dma-logging';
 export type { FeatureName, FeatureSupport } from './device/features';
 export type { Gfx, GfxPlane, GfxPlaneName, GfxWay } from './device/gfx';
 export type { AffectedDevice } from './device/hot-reset';
@@ -30,7 +30,7 @@ export type { Progress } from './dma/chunks';
 export type { DirtyBitmap } from './dma/dirty-bitmap';
 export type { DirtyTracker } from './dma/dirty-tracker';
 export type { IovaConstraints } from './dma/iova-allocator';
-export type { DmaMapping } from './dma/mapping';
+export type { DmaMapping, IovaSpan, PagedSpan } from './dma/mapping';
 export type { HugePageSize, HugePages } from './dma/memory';
 export { type AddressSpaceOptions, openAddressSpace } from './dma/open';
 export type {

@@ -1,14 +1,9 @@
 /** A device's own log of what it writes to by DMA (VFIO_DEVICE_FEATURE_DMA_LOGGING_*), for its migration. */
 import { DirtyBitmap } from '../dma/dirty-bitmap';
+import type { IovaSpan } from '../dma/mapping';
 import { isErrno, VfioError } from '../errors';
 import * as ioctl from '../ioctl/device-features';
 import { native } from '../native';
-
-/** A mapping, or any stretch of IOVAs. */
-export interface LoggedRange {
-  readonly iova: bigint;
-  readonly size: number;
-}
 
 export class DmaLogging {
   readonly #device: string;
@@ -25,7 +20,7 @@ export class DmaLogging {
    * device tells apart; `pageSize` is a wish.
    * @throws ERR_VFIO_UNSUPPORTED if the device has no log, EINVAL if it is on already or ranges overlap
    */
-  async start(ranges: readonly LoggedRange[], pageSize = native.pageSize): Promise<number> {
+  async start(ranges: readonly IovaSpan[], pageSize = native.pageSize): Promise<number> {
     const wanted = ranges.map(({ iova, size }) => ({ iova, length: BigInt(size) }));
     try {
       return Number(await ioctl.deviceFeatureDmaLoggingStart(this.#fd(), pageSize, wanted));
@@ -40,7 +35,7 @@ export class DmaLogging {
   }
 
   /** What the device wrote to of `range` since the start or the last call. After an error, take all for dirty. */
-  async read({ iova, size }: LoggedRange, pageSize = native.pageSize): Promise<DirtyBitmap> {
+  async read({ iova, size }: IovaSpan, pageSize = native.pageSize): Promise<DirtyBitmap> {
     const range = { iova, length: BigInt(size) };
     const bytes = await ioctl.deviceFeatureDmaLoggingReport(this.#fd(), range, pageSize);
     return new DirtyBitmap({ iova, size, pageSize, bytes });

@@ -8,7 +8,8 @@ import { mapInChunks, pieceSize } from './chunks';
 import { DirtyTracker } from './dirty-tracker';
 import { explainMapError } from './explain';
 import { Ioas } from './ioas';
-import { DmaMapping } from './mapping';
+import { type Closable, type LiveMapping, LiveMappings } from './live-mappings';
+import { DmaMapping, type IovaSpan, type PagedSpan } from './mapping';
 import { assertMemlock, readMemlock } from './memlock';
 import { allocateMemory, assertPages, fileMemory, lockMemory, type Memory } from './memory';
 import type { AllocOptions, DmaUsage, MapOptions, PeerOptions, PeerRegion } from './options';
@@ -19,31 +20,10 @@ import { type SharedMemory, sharedAddress } from './shared-memory';
 /** What an ArrayBuffer of Node 20 can hold. */
 const MAX_BUFFER = 0xffff_ffff;
 
-interface Place {
-  readonly iova: bigint;
-  readonly size: number;
-}
-
-/** A mapping, or a buffer that has one. */
-type Mapped = Pick<DmaMapping, 'iova' | 'size' | 'pageSize'>;
-
-interface Closable {
-  close(): Promise<void>;
-}
-
-interface Live {
-  /** Make it once more, in a new space of the kernel. */
-  remap: () => Promise<void>;
-  unmap: () => Promise<unknown>;
-  readonly options: MapOptions;
-  /** What is to be closed for it to go: the mapping, or the buffer that has it. */
-  owner: Closable;
-}
-
 export class AddressSpace implements AsyncDisposable {
   readonly dirty: DirtyTracker;
   readonly #backend: DmaBackend;
-  readonly #mappings = new Map<DmaMapping, Live>();
+  readonly #mappings = new LiveMappings();
   readonly #children = new Set<Closable>();
   /** Mappings under way: the descriptor outlives them. */
   readonly #pending = new Set<Promise<void>>();
@@ -57,7 +37,7 @@ export class AddressSpace implements AsyncDisposable {
     this.dirty = new DirtyTracker(
       backend.dirty,
       () => this.#assertReady(),
-      (place, unmap) => this.#closeBy(place, unmap),
+      (span, unmap) => this.#closeBy(span, unmap),
     );
     this.#refresh();
   }
@@ -89,11 +69,9 @@ export class AddressSpace implements AsyncDisposable {
   usage(): DmaUsage {
     this.#assertReady();
     const { limit, locked } = readMemlock();
-    let bytes = 0;
-    for (const { size } of this.#mappings.keys()) bytes += size;
     return {
-      mappings: this.#mappings.size,
-      bytes,
+      mappings: this.#mappings.count,
+      bytes: this.#mappings.bytes,
       mappingsLeft: this.#backend.entriesLeft(),
       memlockLimit: limit,
       memlockUsed: locked,
@@ -167,28 +145,31 @@ export class AddressSpace implements AsyncDisposable {
    * @throws ERR_VFIO_UNSUPPORTED unless the kernel has VFIO_UPDATE_VADDR, as containers may,
    * ERR_VFIO_INVALID_ARGUMENT
    */
-  async updateVaddr(mapping: Mapped, memory: SharedMemory): Promise<void> {
-    this.#assertReady();
-    const { iova, size, pageSize } = mapping;
-    const [, live] = this.#find(mapping);
-    const vaddr = sharedAddress(memory);
-    if (memory.byteLength !== size) {
-      throw new VfioError(
-        'ERR_VFIO_INVALID_ARGUMENT',
-        `the mapping has ${size} bytes, not ${memory.byteLength}`,
-      );
-    }
-    if (!this.#backend.updateVaddr) {
-      throw new VfioError('ERR_VFIO_UNSUPPORTED', `${this.backend} has no VFIO_UPDATE_VADDR`);
-    }
-    const piece = pieceSize(size, pageSize, live.options);
-    for (let offset = 0; offset < size; offset += piece) {
-      const at = BigInt(offset);
-      const length = BigInt(Math.min(piece, size - offset));
-      await this.#backend.updateVaddr(vaddr + at, iova + at, length);
-    }
-    // The closure is what keeps `memory` from the garbage collector.
-    live.remap = () => this.#mapAddress(sharedAddress(memory), iova, size, pageSize, live.options);
+  updateVaddr(mapping: PagedSpan, memory: SharedMemory): Promise<void> {
+    return this.#track(async () => {
+      this.#assertReady();
+      const { iova, size, pageSize } = mapping;
+      const [, live] = this.#mappings.find(mapping);
+      const vaddr = sharedAddress(memory);
+      if (memory.byteLength !== size) {
+        throw new VfioError(
+          'ERR_VFIO_INVALID_ARGUMENT',
+          `the mapping has ${size} bytes, not ${memory.byteLength}`,
+        );
+      }
+      if (!this.#backend.updateVaddr) {
+        throw new VfioError('ERR_VFIO_UNSUPPORTED', `${this.backend} has no VFIO_UPDATE_VADDR`);
+      }
+      const piece = pieceSize(size, pageSize, live.options);
+      for (let offset = 0; offset < size; offset += piece) {
+        const at = BigInt(offset);
+        const length = BigInt(Math.min(piece, size - offset));
+        await this.#backend.updateVaddr(vaddr + at, iova + at, length);
+      }
+      // The closure is what keeps `memory` from the garbage collector.
+      live.remap = () =>
+        this.#mapAddress(sharedAddress(memory), iova, size, pageSize, live.options);
+    });
   }
 
   /**
@@ -222,7 +203,7 @@ export class AddressSpace implements AsyncDisposable {
    * both. Each of the two mappings is closed by itself; the memory is that of the first.
    * @throws as `alloc`, and ERR_VFIO_UNSUPPORTED (a container), ERR_VFIO_OTHER_ADDRESS_SPACE
    */
-  mapFrom(source: AddressSpace, mapping: Mapped, options: MapOptions = {}): Promise<DmaMapping> {
+  mapFrom(source: AddressSpace, mapping: PagedSpan, options: MapOptions = {}): Promise<DmaMapping> {
     return this.#track(async () => {
       const [from, to] = [source.#ioas(), this.#ioas()];
       const { access = 'read-write' } = options;
@@ -246,7 +227,7 @@ export class AddressSpace implements AsyncDisposable {
   allowIovas(ranges: readonly IovaRange[]): void {
     const ioas = this.#ioas();
     // It throws before the kernel is asked.
-    new Placement({ ...ioas.geometry(), iovaRanges: ranges }, this.#mappings.keys());
+    new Placement({ ...ioas.geometry(), iovaRanges: ranges }, this.#mappings.spans());
     ioas.allowIovas(ranges);
     this.#refresh();
   }
@@ -257,8 +238,8 @@ export class AddressSpace implements AsyncDisposable {
   }
 
   /** Close all buffers and mappings. */
-  async unmapAll(): Promise<void> {
-    await Promise.all([...this.#mappings.values()].map(({ owner }) => owner.close()));
+  unmapAll(): Promise<void> {
+    return this.#mappings.closeAll();
   }
 
   /**
@@ -267,8 +248,7 @@ export class AddressSpace implements AsyncDisposable {
    */
   async joined(space: 'kept' | 'new'): Promise<void> {
     this.#refresh();
-    if (space === 'kept') return;
-    for (const { remap } of this.#mappings.values()) await remap();
+    if (space === 'new') await this.#mappings.remapAll();
   }
 
   /** `child` depends on the space and is closed before it. */
@@ -305,7 +285,7 @@ export class AddressSpace implements AsyncDisposable {
         this.#mapAddress(vaddr, iova, size, pageSize, options),
       );
       const buffer = new DmaBuffer(mapping, range);
-      this.#mappings.get(mapping)!.owner = buffer;
+      this.#mappings.setOwner(mapping, buffer);
       return buffer;
     } catch (error) {
       native.rangeRelease(range);
@@ -333,15 +313,15 @@ export class AddressSpace implements AsyncDisposable {
     map: (iova: bigint) => Promise<void>,
   ): Promise<DmaMapping> {
     const { size, pageSize } = memory;
-    const iova = this.#assertReady().take(memory, options, this.#mappings.keys());
+    const iova = this.#assertReady().take(memory, options, this.#mappings.spans());
     try {
       await map(iova);
     } catch (error) {
       this.#placement!.free(iova, size);
       const { geometry } = this.#placement!;
-      throw explainMapError(error, { iova, size, pageSize }, geometry, this.#mappings.keys());
+      throw explainMapError(error, { iova, size, pageSize }, geometry, this.#mappings.spans());
     }
-    const live: Live = {
+    const live: LiveMapping = {
       remap: () => map(iova),
       unmap: () => this.#backend.unmap(iova, BigInt(size)),
       options,
@@ -353,26 +333,15 @@ export class AddressSpace implements AsyncDisposable {
       if (this.#backend.geometry()) await live.unmap();
       this.#placement!.free(iova, size);
     });
-    this.#mappings.set(mapping, live);
+    this.#mappings.add(mapping, live);
     return mapping;
   }
 
-  async #closeBy(place: Place, unmap: () => Promise<void>): Promise<void> {
-    const [mapping, live] = this.#find(place);
+  async #closeBy(span: IovaSpan, unmap: () => Promise<void>): Promise<void> {
+    const [mapping, live] = this.#mappings.find(span);
     await unmap();
     live.unmap = async () => {};
     await mapping.close();
-  }
-
-  /** @throws ERR_VFIO_INVALID_ARGUMENT */
-  #find({ iova, size }: Place): [DmaMapping, Live] {
-    for (const entry of this.#mappings) {
-      if (entry[0].iova === iova && entry[0].size === size) return entry;
-    }
-    throw new VfioError(
-      'ERR_VFIO_INVALID_ARGUMENT',
-      `there is no mapping of ${size} bytes at IOVA 0x${iova.toString(16)}`,
-    );
   }
 
   #mapAddress(
@@ -407,7 +376,7 @@ export class AddressSpace implements AsyncDisposable {
 
   #refresh(): void {
     const geometry = this.#backend.geometry();
-    if (geometry) this.#placement = new Placement(geometry, this.#mappings.keys());
+    if (geometry) this.#placement = new Placement(geometry, this.#mappings.spans());
   }
 
   /** For what only iommufd can. */

@@ -2,14 +2,10 @@
 import { native } from '../native';
 import type { DirtyTracking } from './backend';
 import { DirtyBitmap } from './dirty-bitmap';
-
-interface Place {
-  readonly iova: bigint;
-  readonly size: number;
-}
+import type { IovaSpan } from './mapping';
 
 /** Close the mapping at a place by another way to unmap it. */
-export type CloseBy = (mapping: Place, unmap: () => Promise<void>) => Promise<void>;
+export type CloseBy = (mapping: IovaSpan, unmap: () => Promise<void>) => Promise<void>;
 
 export class DirtyTracker {
   readonly #kernel: DirtyTracking;
@@ -38,7 +34,7 @@ export class DirtyTracker {
    * What devices wrote to of a mapping since tracking began or since the last call. type1 knows only
    * what is pinned, and reports all of that each time.
    */
-  async read(mapping: Place, pageSize = native.pageSize): Promise<DirtyBitmap> {
+  async read(mapping: IovaSpan, pageSize = native.pageSize): Promise<DirtyBitmap> {
     this.#assertOpen();
     const { iova, size } = mapping;
     const bytes = await this.#kernel.read(iova, BigInt(size), pageSize);
@@ -51,7 +47,7 @@ export class DirtyTracker {
    * memory stays readable until its buffer is closed.
    * @throws ERR_VFIO_INVALID_ARGUMENT if it is no mapping of this space
    */
-  async last(mapping: Place, pageSize = native.pageSize): Promise<DirtyBitmap> {
+  async last(mapping: IovaSpan, pageSize = native.pageSize): Promise<DirtyBitmap> {
     this.#assertOpen();
     const { iova, size } = mapping;
     let bytes: Uint8Array<ArrayBuffer> | undefined;

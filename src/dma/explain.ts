@@ -2,24 +2,14 @@
 import { systemError, VfioError } from '../errors';
 import { hints } from '../hints';
 import type { Geometry } from './backend';
+import type { IovaSpan, PagedSpan } from './mapping';
 import { readMemlock } from './memlock';
 
-export interface MapRequest {
-  readonly iova: bigint;
-  readonly size: number;
-  readonly pageSize: number;
-}
-
-interface Live {
-  readonly iova: bigint;
-  readonly size: number;
-}
-
 const hex = (value: bigint) => `0x${value.toString(16)}`;
-const span = ({ iova, size }: Live) => `[${hex(iova)}, ${hex(iova + BigInt(size) - 1n)}]`;
+const span = ({ iova, size }: IovaSpan) => `[${hex(iova)}, ${hex(iova + BigInt(size) - 1n)}]`;
 
 /** The mapping that `request` collides with. */
-export function collision(request: Live, mappings: Iterable<Live>): Live | undefined {
+export function collision(request: IovaSpan, mappings: Iterable<IovaSpan>): IovaSpan | undefined {
   const end = request.iova + BigInt(request.size);
   for (const live of mappings) {
     if (live.iova < end && request.iova < live.iova + BigInt(live.size)) return live;
@@ -29,9 +19,9 @@ export function collision(request: Live, mappings: Iterable<Live>): Live | undef
 
 /** The rule of address and size that `request` breaks, in words; undefined if none is known. */
 export function brokenRule(
-  request: MapRequest,
+  request: PagedSpan,
   { iovaRanges, pageSizes }: Geometry,
-  mappings: Iterable<Live>,
+  mappings: Iterable<IovaSpan>,
 ): string | undefined {
   const smallest = pageSizes & -pageSizes;
   const { iova, size } = request;
@@ -54,9 +44,9 @@ export function brokenRule(
 /** What to say of a refusal of the kernel. */
 export function explainMapError(
   error: unknown,
-  request: MapRequest,
+  request: PagedSpan,
   geometry: Geometry,
-  mappings: Iterable<Live>,
+  mappings: Iterable<IovaSpan>,
 ): unknown {
   if (!(error instanceof VfioError) || error.errno === undefined) return error;
   const { code, errno, ioctl, syscall } = error;

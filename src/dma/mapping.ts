@@ -1,3 +1,14 @@
+/** Bytes at IOVAs `iova` to `iova + size - 1`: those of a mapping, or any others. */
+export interface IovaSpan {
+  readonly iova: bigint;
+  readonly size: number;
+}
+
+/** A span, and the pages of the memory behind it in bytes. */
+export interface PagedSpan extends IovaSpan {
+  readonly pageSize: number;
+}
+
 /** Memory that devices reach at `iova`, until it is closed. */
 export class DmaMapping implements AsyncDisposable {
   readonly iova: bigint;
@@ -11,7 +22,7 @@ export class DmaMapping implements AsyncDisposable {
   #closing: Promise<void> | undefined;
 
   /** Made by `AddressSpace`. */
-  constructor(at: { iova: bigint; size: number; pageSize: number }, unmap: () => Promise<void>) {
+  constructor(at: PagedSpan, unmap: () => Promise<void>) {
     this.iova = at.iova;
     this.iovaLo = Number(at.iova & 0xffff_ffffn);
     this.iovaHi = Number(at.iova >> 32n);

@@ -4,19 +4,15 @@ import { native } from '../native';
 import type { Geometry } from './backend';
 import { brokenRule } from './explain';
 import { IovaAllocator } from './iova-allocator';
+import type { IovaSpan } from './mapping';
 import type { MapOptions } from './options';
-
-interface Place {
-  readonly iova: bigint;
-  readonly size: number;
-}
 
 export class Placement {
   readonly #geometry: Geometry;
   readonly #allocator: IovaAllocator;
 
   /** `mappings`: those that are there already, inside of the ranges or not. */
-  constructor(geometry: Geometry, mappings: Iterable<Place>) {
+  constructor(geometry: Geometry, mappings: Iterable<IovaSpan>) {
     this.#geometry = geometry;
     this.#allocator = new IovaAllocator(geometry.iovaRanges, native.pageSize);
     for (const { iova, size } of mappings) this.#allocator.reserve(iova, size);
@@ -33,7 +29,7 @@ export class Placement {
   take(
     { size, pageSize }: { size: number; pageSize: number },
     options: MapOptions,
-    mappings: Iterable<Place>,
+    mappings: Iterable<IovaSpan>,
   ): bigint {
     const { iova, alignment = native.pageSize, maxIova } = options;
     if (!Number.isSafeInteger(Math.log2(alignment))) {
