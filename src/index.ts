@@ -24,6 +24,7 @@ export {
 export type { FeatureFinding, UapiFinding } from './device/uapi-findings';
 export { probeUapi, type UapiProbe } from './device/uapi-probe';
 export type { AddressSpace } from './dma/address-space';
+export type { ArenaAllocOptions, ArenaBuffer, ArenaOptions, DmaArena } from './dma/arena';
 export type { BackendName, DmaAccess } from './dma/backend';
 export type { DmaBuffer } from './dma/buffer';
 export type { Progress } from './dma/chunks';

@@ -2,6 +2,7 @@
 import { closedError, VfioError } from '../errors';
 import type { IovaRange } from '../ioctl/container';
 import { native } from '../native';
+import { type ArenaOptions, createArena, type DmaArena } from './arena';
 import type { BackendName, DmaBackend } from './backend';
 import { DmaBuffer } from './buffer';
 import { mapInChunks, pieceSize } from './chunks';
@@ -235,6 +236,11 @@ export class AddressSpace implements AsyncDisposable {
   /** Buffers of one size on few mappings, taken and given back without allocating. */
   pool(options: PoolOptions & AllocOptions): Promise<DmaPool> {
     return createPool(this, options);
+  }
+
+  /** Small buffers of different sizes on one mapping. */
+  arena(options: ArenaOptions & AllocOptions): Promise<DmaArena> {
+    return createArena(this, options);
   }
 
   /** Close all buffers and mappings. */

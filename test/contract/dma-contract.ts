@@ -278,5 +278,19 @@ export function dmaContract(
       expect(other.u32[100]).toBe(0xbeef);
       await pool.close();
     });
+
+    test('buffers of an arena serve the device, and cost one mapping', async () => {
+      const { mappings } = space.usage();
+      const arena = await space.arena({ size: 4 * PAGE, ...eduMask });
+      const source = arena.alloc(256);
+      const target = arena.alloc(300, { alignment: 1024 });
+      expect(space.usage().mappings).toBe(mappings + 1);
+      source.u32.fill(0xfeed);
+      await deviceReads(edu, source.iova, 256);
+      await deviceWrites(edu, target.iova, 256);
+      expect([target.u32[63], target.u32[64]]).toEqual([0xfeed, 0]);
+      await arena.close();
+      expect(space.usage().mappings).toBe(mappings);
+    });
   });
 }
