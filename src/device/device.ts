@@ -240,7 +240,7 @@ export class Device implements AsyncDisposable {
     if (!this.canReset) {
       throw new VfioError('ERR_VFIO_NO_RESET', `${this.bdf} has no reset of its own`, {
         device: this.bdf,
-        hint: 'its bus may have one, for all devices on it: hotReset()',
+        ...(this.#isPci && { hint: 'its bus may have one, for all devices on it: hotReset()' }),
       });
     }
     await this.#whileResetting(ioctl.deviceReset(this.#fd));
