@@ -46,7 +46,7 @@ const onLabKernel = [
     () =>
       inVm('noiommu', [
         ...['--kernel', 'lab', '--device', 'edu,dma_mask=0xffffffff'],
-        ...['--append', 'intel_iommu=off vfio.enable_unsafe_noiommu_mode=1'],
+        ...['--append', 'intel_iommu=off vfio.enable_unsafe_noiommu_mode=1 hpet=disable'],
       ]),
   ],
 ];

@@ -1,6 +1,6 @@
 /** Devices that are on no PCI bus, by vfio-platform: the timers of a PC, which need no IOMMU. */
 import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, readSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import { type Device, openDevice } from 'vfio';
 
 /** The high-precision event timer, and the clock with its interrupt line. */
@@ -11,6 +11,8 @@ const code = (expected: string) => expect.objectContaining({ name: 'VfioError', 
 jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
 
 beforeAll(() => {
+  // Else the kernel has a use for the counter, and the clock's line goes to the event timer.
+  expect(readFileSync('/proc/cmdline', 'utf8')).toContain('hpet=disable');
   // Neither has a function that the kernel knows to reset it by.
   execFileSync('modprobe', ['vfio-platform', 'reset_required=0']);
   for (const name of [HPET, RTC]) {
@@ -35,7 +37,7 @@ async function opened<T>(name: string, use: (device: Device) => Promise<T> | T):
   }
 }
 
-test('registers: its vendor, its period, and a counter that carries into its high half', () =>
+test('registers: a vendor, a period, and a counter that carries into its high half', () =>
   opened(HPET, (hpet) => {
     const registers = hpet.region(0);
     expect(registers.size).toBe(1024);
@@ -44,22 +46,20 @@ test('registers: its vendor, its period, and a counter that carries into its hig
     expect(registers.read32(4)).toBe(10_000_000);
     // 2.3.5: bit 0 lets the main counter (2.3.7) run.
     const [configuration, counter] = [0x10, 0xf0];
-    const before = registers.read32(configuration);
-    registers.write32(configuration, before & ~1);
     registers.write32(counter, 0xffff_ff00);
     registers.write32(counter + 4, 0);
     expect(registers.read32(counter)).toBe(0xffff_ff00);
-    registers.write32(configuration, before | 1);
+    registers.write32(configuration, 1);
     const halves = new Uint32Array(2);
     while (halves[1] === 0) registers.read64LoHi(counter, halves);
     expect(halves[1]).toBe(1);
-    registers.write32(configuration, before);
+    registers.write32(configuration, 0);
   }));
 
 test('what only PCI devices have is refused', () =>
   opened(HPET, async (hpet) => {
-    expect(hpet.irqKinds).toEqual([]);
-    expect(hpet.regionNames).toEqual([]);
+    expect(hpet.irqKinds()).toEqual([]);
+    expect(hpet.regionNames()).toEqual([]);
     for (const name of ['bar0', 1, -1] as const) {
       expect(() => hpet.region(name)).toThrow(code('ERR_VFIO_NO_REGION'));
     }
@@ -82,7 +82,7 @@ test('an interrupt of its line, which the clock raises twice a second', () =>
       clock.write(0x0b, clock.read(0x0b) | 0x40);
       clock.read(0x0c);
       let raised = 0;
-      for await (const { vector } of irq) {
+      for await (const { vector } of irq.events({ signal: AbortSignal.timeout(20_000) })) {
         expect(vector).toBe(0);
         expect(clock.read(0x0c) & 0xc0).toBe(0xc0);
         if (++raised === 3) break;
