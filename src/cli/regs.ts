@@ -3,6 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { openDevice } from '../device/open';
 import { type RegionName, regionIndices } from '../device/region';
+import { VfioError } from '../errors';
+import { readConfigBytes } from '../pci/config/read';
+import { jsonText, type Output, tableText } from './output';
 import {
   fieldValue,
   type NamedRegister,
@@ -10,10 +13,7 @@ import {
   type RegisterSource,
   readRegister,
   unnamedRegisters,
-} from '../device/register-map';
-import { VfioError } from '../errors';
-import { readConfigBytes } from '../pci/config/read';
-import { jsonText, type Output, tableText } from './output';
+} from './register-map';
 import { run, status } from './run';
 
 interface RegsFlags {

@@ -100,26 +100,15 @@ describe('vfio regs', () => {
     expect(await run(regsCommand, '0000:03:00.1', ...args)).toEqual({ status: 1, out: '', err });
   });
 
-  test.each([
-    '{',
-    '[]',
-    '{"A": {}}',
-    '{"A": "x"}',
-    '{"A": -4}',
-    '{"A": {"offset": 2}}',
-    '{"A": {"offset": 0, "bits": 64}}',
-    '{"A": {"offset": 0, "fields": {"F": 32}}}',
-    '{"A": {"offset": 0, "fields": {"F": "1:2"}}}',
-    '{"A": {"offset": 0, "fields": "F"}}',
-  ])('says what is wrong with the map %s', async (text) => {
+  test('a malformed map is a message', async () => {
     bootMachine(machines.sriovServer);
     const map = join(ROOT, 'map.json');
-    writeFileSync(map, text);
-    const { out, err } = await run(regsCommand, '0000:03:00.0', 'config', '--map', map);
-    expect([out, err]).toEqual([
-      '',
-      expect.stringMatching(/^vfio: register map: .*\nvfio: a map looks like/),
-    ]);
+    writeFileSync(map, '{');
+    expect(await run(regsCommand, '0000:03:00.0', 'config', '--map', map)).toEqual({
+      status: 1,
+      out: '',
+      err: expect.stringMatching(/^vfio: register map: .*\nvfio: a map looks like/),
+    });
   });
 });
 
