@@ -118,7 +118,7 @@ describe('zsh', () => {
 const zshTerminal = `
 zmodload zsh/zpty
 zpty terminal zsh -f -i
-zpty -w terminal 'autoload -Uz compinit; compinit -C -u -d '${(q)1}'.dump; source '\${(q)1}
+zpty -w terminal 'autoload -Uz compinit; compinit -C -u -d '\${(q)1}.dump'; source '\${(q)1}
 zpty -w terminal 'show() { print -r -- "<<$BUFFER>>"; exit }; zle -N show; bindkey "^X" show'
 zpty -w -n terminal "$2"$'\\t\\C-x'
 text=
