@@ -1,6 +1,6 @@
 import type { Writable } from 'node:stream';
 import { VfioError } from '../errors';
-import { LabError } from '../lab';
+import { LabError } from '../lab/errors';
 import { printable, printableLines } from '../printable';
 
 /** Prints a failure the way a command does: what, why, what to do; no stack trace. */

@@ -7,7 +7,7 @@ export type Status = (typeof status)[keyof typeof status];
 
 /** Runs a command; what it resolves to becomes the exit status, what it throws a message. */
 export async function run(command: () => Promise<Status> | Status): Promise<void> {
-  tolerateClosedPipe(process.stdout);
+  process.stdout.off('error', onOutputError).on('error', onOutputError);
   try {
     process.exitCode = await command();
   } catch (error) {
@@ -17,9 +17,7 @@ export async function run(command: () => Promise<Status> | Status): Promise<void
 }
 
 /** A reader that has seen enough (`| head`) is no failure. */
-function tolerateClosedPipe(stream: NodeJS.WriteStream): void {
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-    process.exit(status.ok);
-  });
+function onOutputError(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(status.ok);
 }

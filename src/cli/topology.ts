@@ -1,11 +1,19 @@
 import { Command, Option } from 'commander';
 import { dotDiagram, mermaidDiagram, textDiagram } from '../topology/diagram';
+import { htmlPage } from '../topology/html';
 import { canSplit } from '../topology/split';
+import { svgPicture } from '../topology/svg';
 import { readTopology } from '../topology/tree';
 import { jsonText, type Output } from './output';
 import { run, status } from './run';
 
-const formats = { text: textDiagram, dot: dotDiagram, mermaid: mermaidDiagram } as const;
+const formats = {
+  text: textDiagram,
+  dot: dotDiagram,
+  mermaid: mermaidDiagram,
+  svg: svgPicture,
+  html: htmlPage,
+} as const;
 
 interface TopologyFlags {
   format: keyof typeof formats;

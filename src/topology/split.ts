@@ -2,7 +2,8 @@
 import { VfioError } from '../errors';
 import { hints } from '../hints';
 import { parseBdf } from '../pci/address';
-import { flatten, type TopologyNode } from './tree';
+import { sharingReasons } from './sharing';
+import { flatten, isVf, type TopologyNode } from './tree';
 
 export interface SplitAnswer {
   readonly possible: boolean;
@@ -25,7 +26,7 @@ export function canSplit(roots: readonly TopologyNode[], a: string, b: string): 
     return { possible: false, reasons };
   }
   if (first.iommuGroup === second.iommuGroup) {
-    const reasons = sharingReasons(nodes, first, second);
+    const reasons = sharingReasons(roots, [first, second]);
     return {
       possible: false,
       reasons: [`both are in IOMMU group ${first.iommuGroup}`, ...reasons],
@@ -34,9 +35,9 @@ export function canSplit(roots: readonly TopologyNode[], a: string, b: string): 
   const reasons = [
     `their IOMMU groups, ${first.iommuGroup} and ${second.iommuGroup}, are isolated`,
   ];
-  const pf = [first, second].find(({ sriov }) => sriov?.role === 'vf');
-  if (pf?.sriov?.role === 'vf') {
-    reasons.push(`${pf.bdf} is a VF: the owner of ${pf.sriov.pf}, its PF, can reset and remove it`);
+  const vf = [first, second].find(isVf);
+  if (vf) {
+    reasons.push(`${vf.bdf} is a VF: the owner of ${vf.sriov.pf}, its PF, can reset and remove it`);
   }
   return { possible: true, reasons };
 }
@@ -49,38 +50,4 @@ function nodeOf(nodes: ReadonlyMap<string, TopologyNode>, address: string): Topo
     device: bdf,
     hint: hints.noSuchDevice(),
   });
-}
-
-/** Why the kernel put two functions into one group (pci_device_group): what lacks ACS on their way up. */
-function sharingReasons(
-  nodes: ReadonlyMap<string, TopologyNode>,
-  first: TopologyNode,
-  second: TopologyNode,
-): string[] {
-  const reasons: string[] = [];
-  const slot = ({ bdf }: TopologyNode) => bdf.slice(0, bdf.lastIndexOf('.'));
-  if (slot(first) === slot(second)) {
-    const lacking = [first, second].filter(({ acs }) => acs !== 'isolates').map(({ bdf }) => bdf);
-    if (lacking.length > 0) {
-      reasons.push(
-        `functions of one slot can reach each other: no ACS in ${lacking.join(' and ')}`,
-      );
-    }
-  }
-  const above = new Set([...pathUp(nodes, first), ...pathUp(nodes, second)]);
-  for (const bridge of above) {
-    if (bridge.acs === 'off') reasons.push(`ACS of ${bridge.bdf} above is off`);
-    else if (bridge.acs === null && bridge.portType !== null)
-      reasons.push(`${bridge.bdf} above (${bridge.portType}) has no ACS`);
-    else if (bridge.portType === null)
-      reasons.push(
-        `${bridge.bdf} above shows no PCI Express: DMA below it has the bridge's own id`,
-      );
-  }
-  return reasons;
-}
-
-function pathUp(nodes: ReadonlyMap<string, TopologyNode>, node: TopologyNode): TopologyNode[] {
-  const parent = node.parent === null ? undefined : nodes.get(node.parent);
-  return parent ? [parent, ...pathUp(nodes, parent)] : [];
 }

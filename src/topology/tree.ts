@@ -1,20 +1,29 @@
 /** PCI functions as a tree: what is below which bridge, in which IOMMU group, isolated or not. */
 import { realpathSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { type CapabilityOf, findCapability } from '../pci/config/decode';
-import { readConfigSpace } from '../pci/config/read';
+import { type ConfigSpace, decodeConfigSpace, findCapability } from '../pci/config/decode';
+import { readConfigBytes } from '../pci/config/read';
 import { readPciNames } from '../pci/ids';
 import { describeDevice, type ListedDevice, pciDevices } from '../pci/inventory';
 
 export interface TopologyNode extends ListedDevice {
   /** The bridge above it; null on a root bus. */
   readonly parent: string | null;
+  /** What is on its buses; the VFs of a PF are with the PF. */
   readonly children: readonly TopologyNode[];
   /** Type of PCI Express port; null for conventional PCI, and where config space is not readable. */
   readonly portType: string | null;
-  /** Whether it keeps peer-to-peer DMA from going past the IOMMU; null if it has no ACS. */
-  readonly acs: 'isolates' | 'off' | null;
+  /**
+   * Whether it keeps peer-to-peer DMA from going past the IOMMU: by ACS, which is on, off or lacking.
+   * null where nothing depends on it: a device of one function, conventional PCI.
+   */
+  readonly acs: 'isolates' | 'off' | 'lacking' | null;
+  /** Its capabilities could not be read: the kernel gives them to root only. */
+  readonly restricted: boolean;
 }
+
+/** What the kernel gives of config space without CAP_SYS_ADMIN. */
+const HEADER_SIZE = 64;
 
 /** Bits that the kernel asks for (REQ_ACS_FLAGS of drivers/iommu/iommu.c), where the port has them. */
 const required = [
@@ -24,20 +33,25 @@ const required = [
   'upstreamForwarding',
 ] as const;
 
-function acsOf(acs: CapabilityOf<'acs'> | undefined): TopologyNode['acs'] {
-  if (!acs) return null;
-  const lacking = required.some((bit) => acs.capabilities[bit] && !acs.control[bit]);
-  return lacking ? 'off' : 'isolates';
+/** As pci_acs_enabled of drivers/pci/pci.c has it. */
+function acsOf(config: ConfigSpace, portType: string | null): TopologyNode['acs'] {
+  const acs = findCapability(config, 'acs');
+  if (acs) {
+    const lacking = required.some((bit) => acs.capabilities[bit] && !acs.control[bit]);
+    return lacking ? 'off' : 'isolates';
+  }
+  const isPort = portType === 'root-port' || portType === 'downstream-port';
+  return isPort || (portType !== null && config.header.multiFunction) ? 'lacking' : null;
 }
 
-function expressPart(bdf: string): Pick<TopologyNode, 'portType' | 'acs'> {
+function expressPart(bdf: string): Pick<TopologyNode, 'portType' | 'acs' | 'restricted'> {
   try {
-    const config = readConfigSpace(bdf);
+    const bytes = readConfigBytes(bdf);
+    const config = decodeConfigSpace(bytes);
     const portType = findCapability(config, 'pcie')?.portType ?? null;
-    return { portType, acs: acsOf(findCapability(config, 'acs')) };
+    return { portType, acs: acsOf(config, portType), restricted: bytes.length <= HEADER_SIZE };
   } catch {
-    // Not readable: then nothing is known of it.
-    return { portType: null, acs: null };
+    return { portType: null, acs: null, restricted: true };
   }
 }
 
@@ -50,7 +64,14 @@ function parentOf(path: string): string | null {
   }
 }
 
-/** The functions on root buses, the others below them. */
+/** Drawn below its PF, not below the bridge that both are behind. */
+export function isVf<Node extends Pick<TopologyNode, 'sriov'>>(
+  node: Node,
+): node is Node & { readonly sriov: { readonly role: 'vf'; readonly pf: string } } {
+  return node.sriov?.role === 'vf';
+}
+
+/** The functions on root buses, the others below their bridges and PFs. */
 export function readTopology(): TopologyNode[] {
   const names = readPciNames();
   const below = new Map<string | null, TopologyNode[]>();
@@ -61,11 +82,15 @@ export function readTopology(): TopologyNode[] {
     return { ...describeDevice(pci, names), parent, children, ...expressPart(pci.bdf) };
   });
   const roots: TopologyNode[] = [];
-  for (const node of nodes) (below.get(node.parent) ?? roots).push(node);
+  const pfs = new Set(nodes.filter((node) => !isVf(node)).map(({ bdf }) => bdf));
+  for (const node of nodes) {
+    const above = isVf(node) && pfs.has(node.sriov.pf) ? node.sriov.pf : node.parent;
+    (below.get(above) ?? roots).push(node);
+  }
   return roots;
 }
 
-/** All nodes, a bridge before what is below it. */
+/** All nodes, each before what is below it. */
 export function flatten(nodes: readonly TopologyNode[]): TopologyNode[] {
   return nodes.flatMap((node) => [node, ...flatten(node.children)]);
 }

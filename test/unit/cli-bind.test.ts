@@ -1,14 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Command } from 'commander';
 import { bindCommand, restoreCommand } from '../../src/cli/bind';
-import type { Output } from '../../src/cli/output';
 import { saveBinding } from '../../src/pci/saved-bindings';
 import { readPciDevice } from '../../src/pci/sysfs';
 import * as machines from '../fixtures/machines';
 import { bootDriverCore, refuse, writes } from './fake-driver-core';
-import { bootMachine, capture, removeMachine } from './fake-machine';
+import { bootMachine, removeMachine } from './fake-machine';
 import { STATE, UDEV_RULES } from './fake-machine-paths';
+import { runCommand as run } from './run-command';
 
 jest.mock('../../src/pci/paths', () => require('./fake-machine-paths'));
 jest.mock('node:fs/promises', () => ({
@@ -18,33 +17,18 @@ jest.mock('node:fs/promises', () => ({
 
 const GPU = '0000:01:00.0';
 const SOUND = '0000:01:00.1';
-let errors: string;
 
 beforeEach(() => {
-  errors = '';
-  jest.spyOn(process.stderr, 'write').mockImplementation((text) => {
-    errors += text;
-    return true;
-  });
   bootMachine(machines.multiFunctionCard);
   bootDriverCore({ [GPU]: 'nouveau', [SOUND]: 'snd_hda_intel' });
 });
-afterEach(() => {
-  jest.restoreAllMocks();
-  process.exitCode = 0;
-});
 afterAll(removeMachine);
 
-async function run(command: (output: Output) => Command, ...args: string[]): Promise<string> {
-  const output = capture();
-  await command(output).parseAsync(['node', 'vfio', ...args]);
-  return output.text;
-}
 const driverOf = (bdf: string) => readPciDevice(bdf).driver;
 const record = (bdf: string) => join(STATE, `${bdf}.json`);
 
 test('bind, and restore by another process', async () => {
-  expect(await run(bindCommand, SOUND)).toBe(`${SOUND}: snd_hda_intel -> vfio-pci\n`);
+  expect((await run(bindCommand, SOUND)).out).toBe(`${SOUND}: snd_hda_intel -> vfio-pci\n`);
   expect(driverOf(SOUND)).toBe('vfio-pci');
   expect(JSON.parse(readFileSync(record(SOUND), 'utf8'))).toEqual({
     bdf: SOUND,
@@ -52,7 +36,7 @@ test('bind, and restore by another process', async () => {
     driver: 'vfio-pci',
     changing: null,
   });
-  expect(await run(restoreCommand)).toBe(`${SOUND}: vfio-pci -> snd_hda_intel\n`);
+  expect((await run(restoreCommand)).out).toBe(`${SOUND}: vfio-pci -> snd_hda_intel\n`);
   expect(driverOf(SOUND)).toBe('snd_hda_intel');
   expect(existsSync(record(SOUND))).toBe(false);
 });
@@ -65,9 +49,9 @@ test('bound twice, the first state is what comes back', async () => {
 });
 
 test('--dry-run prints the writes, and writes nothing', async () => {
-  const text = await run(bindCommand, SOUND, '--dry-run', '--persist');
+  const { out } = await run(bindCommand, SOUND, '--dry-run', '--persist');
   const path = readPciDevice(SOUND).path;
-  expect(text.split('\n')).toEqual([
+  expect(out.split('\n')).toEqual([
     `echo ${SOUND} > ${path}/driver/unbind`,
     `echo vfio-pci > ${path}/driver_override`,
     expect.stringMatching(new RegExp(`^echo ${SOUND} > .*/bus/pci/drivers_probe$`)),
@@ -82,7 +66,7 @@ test('--dry-run prints the writes, and writes nothing', async () => {
 });
 
 test('--group binds all that do DMA; the bridge stays', async () => {
-  expect(await run(bindCommand, SOUND, '--group')).toContain(`${GPU}: vfio-pci -> vfio-pci`);
+  expect((await run(bindCommand, SOUND, '--group')).out).toContain(`${GPU}: vfio-pci -> vfio-pci`);
   expect(driverOf('0000:00:01.1')).toBe('pcieport');
   expect(driverOf(SOUND)).toBe('vfio-pci');
 });
@@ -91,9 +75,11 @@ test('if the second device fails, the first is given back', async () => {
   bootMachine(machines.blockedGroup);
   bootDriverCore({ [SOUND]: 'snd_hda_intel', '0000:02:00.0': 'nvme' });
   refuse('0000:02:00.0');
-  expect(await run(bindCommand, SOUND, '0000:02:00.0')).toBe('');
-  expect(errors).toMatch(/0000:02:00.0 is bound to no driver, not to vfio-pci/);
-  expect(process.exitCode).toBe(1);
+  expect(await run(bindCommand, SOUND, '0000:02:00.0')).toEqual({
+    status: 1,
+    out: '',
+    err: expect.stringMatching(/0000:02:00.0 is bound to no driver, not to vfio-pci/),
+  });
   expect([driverOf(SOUND), driverOf('0000:02:00.0')]).toEqual(['snd_hda_intel', 'nvme']);
   expect(existsSync(record(SOUND))).toBe(false);
 });
@@ -125,29 +111,29 @@ test('the rule of --persist is there until restore', async () => {
 test('a device that the system uses is refused, with the reason', async () => {
   bootMachine(machines.sriovServer);
   bootDriverCore({});
-  expect(await run(bindCommand, '0000:03:00.1')).toBe('');
-  expect(errors).toMatch(/in use: enp3s0f1 has the default route\nvfio: .*--force/);
+  expect(await run(bindCommand, '0000:03:00.1')).toEqual({
+    status: 1,
+    out: '',
+    err: expect.stringMatching(/in use: enp3s0f1 has the default route\nvfio: .*--force/),
+  });
   await run(bindCommand, '0000:03:00.1', '--force');
   expect(driverOf('0000:03:00.1')).toBe('vfio-pci');
 });
 
 test('without an IOMMU nothing is unbound; a bridge is refused', async () => {
   bootMachine(machines.laptop);
-  await run(bindCommand, '0000:01:00.0', '--force');
-  expect(errors).toMatch(/is in no IOMMU group/);
-  await run(bindCommand, '0000:00:1d.0');
-  expect(errors).toMatch(/0000:00:1d.0 is a bridge/);
+  expect((await run(bindCommand, '0000:01:00.0', '--force')).err).toMatch(/is in no IOMMU group/);
+  expect((await run(bindCommand, '0000:00:1d.0')).err).toMatch(/0000:00:1d.0 is a bridge/);
   expect(writes()).toEqual([]);
 });
 
 test('a mounted disk is refused', async () => {
   bootMachine({ ...machines.multiFunctionCard, ...machines.mountedDisk });
-  await run(bindCommand, '0000:02:00.0');
-  expect(errors).toMatch(/in use: nvme0n1p2 is mounted on \/; nvme0n1p3 is swap space/);
+  const { err } = await run(bindCommand, '0000:02:00.0');
+  expect(err).toMatch(/in use: nvme0n1p2 is mounted on \/; nvme0n1p3 is swap space/);
 });
 
 test('a damaged record is told, not followed', async () => {
   saveBinding({ bdf: GPU, before: { driver: '../x', override: '' }, driver: 'a', changing: null });
-  expect(await run(restoreCommand, GPU)).toBe('');
-  expect(errors).toMatch(/is no record of a binding/);
+  expect((await run(restoreCommand, GPU)).err).toMatch(/is no record of a binding/);
 });

@@ -1,20 +1,17 @@
 import { doctorCommand } from '../../src/cli/doctor';
 import { checkMemlock } from '../../src/doctor/machine-checks';
 import * as machines from '../fixtures/machines';
-import { bootMachine, capture, type FakeMachine, removeMachine } from './fake-machine';
+import { bootMachine, type FakeMachine, removeMachine } from './fake-machine';
+import { runCommand } from './run-command';
 
 jest.mock('../../src/pci/paths', () => require('./fake-machine-paths'));
 
-afterEach(() => {
-  process.exitCode = 0;
-});
 afterAll(removeMachine);
 
 async function doctor(machine: FakeMachine, ...args: string[]): Promise<[status: number, string]> {
   bootMachine(machine);
-  const output = capture();
-  await doctorCommand(output).parseAsync(['node', 'vfio', ...args]);
-  return [Number(process.exitCode), output.text];
+  const { status, out } = await runCommand(doctorCommand, ...args);
+  return [status, out];
 }
 
 async function problems(machine: FakeMachine, ...args: string[]): Promise<[number, ...string[]]> {

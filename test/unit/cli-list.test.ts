@@ -1,19 +1,13 @@
 import { listCommand } from '../../src/cli/list';
 import * as machines from '../fixtures/machines';
-import { bootMachine, capture, removeMachine } from './fake-machine';
+import { bootMachine, removeMachine } from './fake-machine';
+import { runCommand } from './run-command';
 
 jest.mock('../../src/pci/paths', () => require('./fake-machine-paths'));
 
 afterAll(removeMachine);
-afterEach(() => {
-  process.exitCode = 0;
-});
 
-async function list(...flags: string[]): Promise<string> {
-  const output = capture();
-  await listCommand(output).parseAsync(['node', 'list', ...flags]);
-  return output.text;
-}
+const list = async (...flags: string[]) => (await runCommand(listCommand, ...flags)).out;
 
 test('names, drivers, groups, SR-IOV and readiness of a server', async () => {
   bootMachine(machines.sriovServer);
@@ -51,11 +45,11 @@ test('filters', async () => {
 });
 
 test('a group that is no number is a message and status 1', async () => {
-  const stderr = jest.spyOn(process.stderr, 'write').mockReturnValue(true);
-  expect(await list('--group', 'x')).toBe('');
-  expect(process.exitCode).toBe(1);
-  expect(stderr.mock.calls.join('')).toMatch(/^vfio: not an IOMMU group: x\nvfio: groups are/);
-  stderr.mockRestore();
+  expect(await runCommand(listCommand, '--group', 'x')).toEqual({
+    status: 1,
+    out: '',
+    err: expect.stringMatching(/^vfio: not an IOMMU group: x\nvfio: groups are/),
+  });
 });
 
 test('without an IOMMU nothing is ready', async () => {

@@ -1,45 +1,64 @@
 import { topologyCommand } from '../../src/cli/topology';
 import * as machines from '../fixtures/machines';
-import { bootMachine, capture, removeMachine } from './fake-machine';
+import { bootMachine, removeMachine } from './fake-machine';
+import { runCommand } from './run-command';
 
 jest.mock('../../src/pci/paths', () => require('./fake-machine-paths'));
 
-afterEach(() => {
-  process.exitCode = 0;
-});
 afterAll(removeMachine);
 
-async function topology(...args: string[]): Promise<string> {
-  const output = capture();
-  await topologyCommand(output).parseAsync(['node', 'vfio', ...args]);
-  return output.text;
-}
+const run = (...args: string[]) => runCommand(topologyCommand, ...args);
+const topology = async (...args: string[]) => (await run(...args)).out;
 
 test('a card without ACS cannot be split, for these reasons', async () => {
   bootMachine(machines.multiFunctionCard);
-  expect(await topology('--split', '0000:01:00.0', '01:00.1')).toBe(
-    'no\n  both are in IOMMU group 1\n' +
+  expect(await run('--split', '0000:01:00.0', '01:00.1')).toEqual({
+    status: 2,
+    out:
+      'no\n  both are in IOMMU group 1\n' +
       '  functions of one slot can reach each other: no ACS in 0000:01:00.0 and 0000:01:00.1\n' +
       '  ACS of 0000:00:01.1 above is off\n',
-  );
-  expect(process.exitCode).toBe(2);
+    err: '',
+  });
 });
 
 test('VFs can be split; without an IOMMU nothing can', async () => {
   bootMachine(machines.sriovServer);
-  expect(await topology('--split', '0000:03:10.0', '0000:03:10.2')).toMatch(/^yes\n.*22 and 23/);
-  expect(process.exitCode).toBe(0);
+  expect(await run('--split', '0000:03:10.0', '0000:03:10.2')).toMatchObject({
+    status: 0,
+    out: expect.stringMatching(/^yes\n.*22 and 23/),
+  });
   bootMachine(machines.laptop);
   expect(await topology('--split', '0000:01:00.0', '0000:00:02.0')).toMatch(
     /^no\n.*no IOMMU group/,
   );
 });
 
+test('what only root can read is not taken for lacking', async () => {
+  const { devices, ...machine } = machines.multiFunctionCard;
+  const header = Object.entries(devices).map(([bdf, device]) => [
+    bdf,
+    { ...device, config: device.config?.subarray(0, 64) },
+  ]);
+  bootMachine({ ...machine, devices: Object.fromEntries(header) });
+  expect(await topology('--split', '0000:01:00.0', '0000:01:00.1')).toContain(
+    'the capabilities of 0000:00:01.1 above could not be read: try as root\n',
+  );
+  expect(await topology()).not.toContain('ACS');
+});
+
+test('VFs are drawn below their PF', async () => {
+  bootMachine(machines.sriovServer);
+  expect(await topology()).toMatch(/├─ 0000:03:00.0 .*\n {3}│ {2}├─ 0000:03:10.0 .*\n/);
+  expect(await topology('--format', 'mermaid')).toContain('n0000_03_00_0 -.-> n0000_03_10_2\n');
+  expect(await topology('--format', 'dot')).toContain('n0000_03_10_2 [style=dotted];\n');
+});
+
 test('text, DOT and Mermaid', async () => {
   bootMachine(machines.multiFunctionCard);
   expect((await topology()).split('\n').slice(1, 4)).toEqual([
     expect.stringMatching(/^└─ 0000:00:01.1 PCI bridge \(pcieport, ACS off\) {2}\[group 1\]$/),
-    expect.stringMatching(/^ {3}├─ 0000:01:00.0 GA102 .* \(vfio-pci\) {2}\[group 1\]$/),
+    expect.stringMatching(/^ {3}├─ 0000:01:00.0 GA102 .* \(vfio-pci, no ACS\) {2}\[group 1\]$/),
     expect.stringMatching(/^ {3}└─ 0000:01:00.1 /),
   ]);
   expect(await topology('--format', 'dot')).toMatch(/^digraph pci \{\n(.*\n)*.*cluster_1 \{/);
@@ -48,7 +67,7 @@ test('text, DOT and Mermaid', async () => {
 
 test('hostile names are drawn without harm', async () => {
   bootMachine(machines.hostile);
-  for (const format of ['text', 'dot', 'mermaid']) {
+  for (const format of ['text', 'dot', 'mermaid', 'svg', 'html']) {
     expect(await topology('--format', format)).not.toMatch(/[^\P{Cc}\n]/u);
   }
 });

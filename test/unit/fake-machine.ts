@@ -86,18 +86,3 @@ function addFunction(bdf: string, device: FakeFunction, pathOf: (bdf: string) =>
 export function removeMachine(): void {
   rmSync(ROOT, { recursive: true, force: true });
 }
-
-/** What a command prints, and its exit status. */
-export function capture() {
-  const chunks: string[] = [];
-  return {
-    isTTY: false,
-    write(chunk: string | Uint8Array): boolean {
-      chunks.push(chunk.toString());
-      return true;
-    },
-    get text() {
-      return chunks.join('');
-    },
-  };
-}

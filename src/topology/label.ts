@@ -1,0 +1,35 @@
+/** What every kind of diagram says of a function, fit for a terminal. */
+import { printable } from '../printable';
+import type { TopologyNode } from './tree';
+
+export interface Label {
+  readonly name: string;
+  /** `igb`, `no driver`. */
+  readonly driver: string;
+  /** `PF 2/7`, `VF 1 of 0000:03:00.0`; empty for a function without SR-IOV. */
+  readonly role: string;
+  /** `ACS`, `ACS off`, `no ACS`; empty where nothing depends on it. */
+  readonly acs: string;
+}
+
+const acsTexts = { isolates: 'ACS', off: 'ACS off', lacking: 'no ACS' } as const;
+
+export function labelOf({ sriov, acs, ...node }: TopologyNode): Label {
+  const roleOf = () => {
+    if (sriov === null) return '';
+    if (sriov.role === 'pf') return `PF ${sriov.numVfs}/${sriov.totalVfs}`;
+    return `VF ${sriov.index} of ${sriov.pf}`;
+  };
+  return {
+    name: printable(node.deviceName ?? node.className ?? 'unknown'),
+    driver: printable(node.driver ?? 'no driver'),
+    role: roleOf(),
+    acs: acs === null ? '' : acsTexts[acs],
+  };
+}
+
+/** `0000:00:01.1 PCI bridge (pcieport, ACS off)`. */
+export function lineOf(node: TopologyNode): string {
+  const { name, driver, role, acs } = labelOf(node);
+  return `${node.bdf} ${name} (${[driver, role, acs].filter((part) => part !== '').join(', ')})`;
+}

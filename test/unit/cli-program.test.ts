@@ -1,0 +1,32 @@
+import { commandNames, loadProgram } from '../../src/cli/program';
+
+jest.mock('../../src/native', () => require('./fake-native'));
+
+const namesOf = (name?: string) => loadProgram(name).commands.map((command) => command.name());
+
+test('a command line loads its own command; help loads all', () => {
+  for (const name of commandNames) expect(namesOf(name)).toEqual([name]);
+  for (const name of [undefined, '--help', 'help', 'no-such-command', '__proto__']) {
+    expect(namesOf(name)).toEqual(commandNames);
+  }
+});
+
+test('--version needs none of them', () => {
+  const program = loadProgram('--version');
+  expect(program.commands).toEqual([]);
+  expect(program.version()).toMatch(/^\d+\.\d+\.\d+/);
+});
+
+test('listing loads nothing that opens devices', () => {
+  const loaded: string[] = [];
+  for (const path of ['native', 'device/open', 'lab/index']) {
+    jest.doMock(`../../src/${path}`, () => {
+      loaded.push(path);
+      return {};
+    });
+  }
+  jest.isolateModules(() => require('../../src/cli/program').loadProgram('list'));
+  expect(loaded).toEqual([]);
+  jest.isolateModules(() => require('../../src/cli/program').loadProgram('reset'));
+  expect(loaded).toContain('device/open');
+});
