@@ -7,8 +7,10 @@ import { type Device, openDevice } from 'vfio';
 import { DriverError } from './errors';
 import { Filters, MAX_VFS, PF_POOL } from './filters';
 import { type Mac, macFromWords } from './mac';
+import type { PacketPool } from './packet-pool';
 import { assert82576, PF_DEVICE_ID } from './pci-id';
 import { restartAutonegotiation } from './phy';
+import { createQueues, type QueuePair } from './queue-pair';
 import {
   CTRL_EXT_PFRSTD,
   CTRL_RST,
@@ -34,8 +36,9 @@ import {
   TCTL_EN,
   TCTL_PSP,
 } from './registers';
-import { RxRing, TxRing } from './ring';
+import type { RxQueue } from './rx-queue';
 import type { Port } from './traffic';
+import type { TxQueue } from './tx-queue';
 import { type MailboxListener, VfServer } from './vf-server';
 
 // With seven VFs, their vectors are causes 4 to 24: these three are the PF's.
@@ -45,8 +48,6 @@ const TX_VECTOR = 2;
 const ALL_VECTORS = (1 << OTHER_VECTOR) | (1 << RX_VECTOR) | (1 << TX_VECTOR);
 const ALL = 0xffff_ffff;
 
-const RX_DESCRIPTORS = 1024;
-const TX_DESCRIPTORS = 256;
 const RX_INTERVAL_US = 50;
 const RESET_MS = 10;
 
@@ -58,6 +59,9 @@ export interface PfListeners {
 export class PfDriver implements Port {
   onActivity: () => void = () => {};
   readonly mac: Mac;
+  readonly pool: PacketPool;
+  readonly rx: RxQueue<PfRegister>;
+  readonly tx: TxQueue<PfRegister>;
   private readonly server: VfServer;
   private link = false;
   private closed = false;
@@ -65,10 +69,10 @@ export class PfDriver implements Port {
   private constructor(
     readonly device: Device,
     private readonly registers: Registers<PfRegister>,
-    readonly rx: RxRing<PfRegister>,
-    readonly tx: TxRing<PfRegister>,
+    queues: QueuePair<PfRegister>,
     private readonly listeners: PfListeners,
   ) {
+    ({ pool: this.pool, rx: this.rx, tx: this.tx } = queues);
     this.mac = macFromWords(registers.read(Pf.RAL(0)), registers.read(Pf.RAH(0)));
     this.server = new VfServer(registers, new Filters(registers), this.mac, listeners.onMailbox);
   }
@@ -84,10 +88,8 @@ export class PfDriver implements Port {
       assertPoolFree(device);
       const registers = new Registers<PfRegister>(device.region('bar0'));
       await reset(registers);
-      const { rxQueue, txQueue } = Pf;
-      const rx = await RxRing.create(registers, rxQueue(PF_POOL), device.dma, RX_DESCRIPTORS);
-      const tx = await TxRing.create(registers, txQueue(PF_POOL), device.dma, TX_DESCRIPTORS);
-      const driver = new PfDriver(device, registers, rx, tx, listeners);
+      const queues = await createQueues(registers, Pf.queue(PF_POOL), device.dma);
+      const driver = new PfDriver(device, registers, queues, listeners);
       await driver.start();
       return driver;
     } catch (error) {

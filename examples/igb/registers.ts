@@ -82,6 +82,12 @@ function txQueue<R extends number>(base: number, at: (offset: number) => R): TxQ
   };
 }
 
+/** The registers of a receive and a transmit queue. */
+export interface QueueRegisters<R extends number> {
+  readonly rxQueue: RxQueueRegisters<R>;
+  readonly txQueue: TxQueueRegisters<R>;
+}
+
 /** The physical function. `n` counts VFs, queues, pools or table entries from 0. */
 export const Pf = {
   // General (8.2) and EEPROM (8.4)
@@ -114,12 +120,14 @@ export const Pf = {
   RAH: (n: number) => pf(n < 16 ? 0x5404 + 8 * n : 0x54e4 + 8 * (n - 16)),
   VFTA: (n: number) => pf(0x5600 + 4 * n),
   MRQC: pf(0x5818),
-  rxQueue: (n: number) => rxQueue(0xc000 + 0x40 * n, pf),
+  queue: (n: number): QueueRegisters<PfRegister> => ({
+    rxQueue: rxQueue(0xc000 + 0x40 * n, pf),
+    txQueue: txQueue(0xe000 + 0x40 * n, pf),
+  }),
 
   // Transmit (8.12)
   TCTL: pf(0x0400),
   DTXCTL: pf(0x3590),
-  txQueue: (n: number) => txQueue(0xe000 + 0x40 * n, pf),
 
   // Virtualization (8.14): mailboxes, then the switch
   VMBMEM: (n: number) => pf(0x0800 + 0x40 * n),
@@ -193,7 +201,8 @@ export const MRQC_VMDQ = 3; // queues belong to pools, chosen by address
 export const RAH_AV = 1 << 31;
 export const rahPool = (pool: number) => 1 << (18 + pool);
 
-export const SRRCTL_BSIZEPKT_2K = 2;
+/** In KiB (8.10.2). */
+export const srrctlBufferSize = (bytes: number) => bytes >> 10;
 export const SRRCTL_DESCTYPE_ADV_ONEBUF = 1 << 25;
 export const SRRCTL_DROP_EN = 1 << 31; // a full queue drops, and does not hold up the others
 export const QUEUE_ENABLE = 1 << 25; // RXDCTL and TXDCTL

@@ -151,6 +151,46 @@ export class DmaPool implements AsyncDisposable {
     this.#free[this.#available++] = index;
   }
 
+  /**
+   * As many indices as there are, at most `count`, into the start of `into`: a burst's worth, for one
+   * check that the pool is open. Returns how many. @throws ERR_VFIO_CLOSED
+   */
+  takeIndices(into: Uint32Array, count: number): number {
+    this.#assertOpen(0);
+    const free = this.#free;
+    const out = this.#out;
+    const end = this.#available;
+    const taken = Math.min(count, end, into.length);
+    for (let i = 0; i < taken; i++) {
+      const index = free[end - 1 - i]!;
+      out[index] = 1;
+      into[i] = index;
+    }
+    this.#available = end - taken;
+    return taken;
+  }
+
+  /**
+   * Give back `count` indices that stand in `from` from `start` on; those before one that is refused
+   * are in the pool then. @throws as `giveIndex`
+   */
+  giveIndices(from: Uint32Array, start: number, count: number): void {
+    this.#assertOpen(0);
+    const free = this.#free;
+    const out = this.#out;
+    let available = this.#available;
+    for (let i = start; i < start + count; i++) {
+      const index = from[i]!;
+      if (out[index] !== 1) {
+        this.#available = available;
+        throw this.#notOut(index);
+      }
+      out[index] = 0;
+      free[available++] = index;
+    }
+    this.#available = available;
+  }
+
   /** Close the mappings, also under buffers that are out: their views are detached. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= Promise.all(this.#slabs.map((slab) => slab.close())).then(() => {});

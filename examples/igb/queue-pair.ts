@@ -1,0 +1,40 @@
+/** A receive and a transmit queue that share a pool of buffers. */
+import type { AddressSpace } from 'vfio';
+import { allocateRing } from './descriptor-ring';
+import { PacketPool } from './packet-pool';
+import type { QueueRegisters, Registers } from './registers';
+import { RxQueue } from './rx-queue';
+import { TxQueue } from './tx-queue';
+
+export interface QueuePair<R extends number> {
+  readonly pool: PacketPool;
+  readonly rx: RxQueue<R>;
+  readonly tx: TxQueue<R>;
+}
+
+export interface QueueOptions {
+  /** Descriptors: powers of two. Default 1024 and 256. */
+  readonly rxCount?: number;
+  readonly txCount?: number;
+  /** Where buffers come from. Default: a pool of the pair's own, with one buffer for each descriptor and a burst. */
+  readonly pool?: PacketPool;
+}
+
+/** Buffers in the program's hands, beyond those in the rings. */
+const SPARE = 256;
+
+/** Not started. Their memory is freed as the address space closes, or the last device in it. */
+export async function createQueues<R extends number>(
+  registers: Registers<R>,
+  queue: QueueRegisters<R>,
+  dma: Pick<AddressSpace, 'alloc' | 'pool'>,
+  { rxCount = 1024, txCount = 256, pool: given }: QueueOptions = {},
+): Promise<QueuePair<R>> {
+  const [rxRing, txRing] = [await allocateRing(dma, rxCount), await allocateRing(dma, txCount)];
+  const pool = given ?? (await PacketPool.create(dma, { count: rxCount + txCount + SPARE }));
+  return {
+    pool,
+    rx: new RxQueue(registers, queue.rxQueue, rxRing, pool, rxCount),
+    tx: new TxQueue(registers, queue.txQueue, txRing, pool, txCount),
+  };
+}
