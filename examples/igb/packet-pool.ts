@@ -13,6 +13,11 @@ export const DEFAULT_BUFFER_BYTES = 2 * GRANULE;
 /** The longest frame that the MAC receives, in one buffer. */
 export const JUMBO_BUFFER_BYTES = Math.ceil(MAX_JUMBO_FRAME / GRANULE) * GRANULE;
 
+/** The least that holds a frame of `bytes` bytes. */
+export function bufferBytesFor(bytes: number): number {
+  return Math.max(DEFAULT_BUFFER_BYTES, Math.ceil(bytes / GRANULE) * GRANULE);
+}
+
 /** What a queue counts: in a typed array, for a number that grows beyond 31 bits is an object elsewhere. */
 export type QueueCounters = Float64Array;
 export const PACKETS = 0;

@@ -12,6 +12,7 @@ import { createQueues, type QueuePair } from './queue-pair';
 import { CTRL_RST, eitr, IVAR_VALID, Registers, STATUS_LU, Vf, type VfRegister } from './registers';
 import type { RxQueue } from './rx-queue';
 import { Signal } from './signal';
+import { VfCounters, type VfStatistics } from './statistics';
 import type { Port } from './traffic';
 import type { TxQueue } from './tx-queue';
 
@@ -40,6 +41,7 @@ export class VfDriver implements Port {
   readonly rx: RxQueue<VfRegister>;
   readonly tx: TxQueue<VfRegister>;
   private readonly mailbox: VfMailbox;
+  private readonly counters: VfCounters;
   private watchdog: NodeJS.Timeout | undefined;
   private recovering = false;
   private closed = false;
@@ -50,6 +52,7 @@ export class VfDriver implements Port {
     queues: QueuePair<VfRegister>,
   ) {
     ({ pool: this.pool, rx: this.rx, tx: this.tx } = queues);
+    this.counters = new VfCounters(registers);
     this.mailbox = new VfMailbox(registers, this.activity);
   }
 
@@ -71,6 +74,10 @@ export class VfDriver implements Port {
 
   linkUp(): boolean {
     return !this.recovering && (this.registers.read(Vf.STATUS) & STATUS_LU) !== 0;
+  }
+
+  statistics(): VfStatistics {
+    return this.counters.read();
   }
 
   async close(): Promise<void> {
@@ -100,6 +107,8 @@ export class VfDriver implements Port {
     this.mailbox.forgetReset();
     this.setUpInterrupts();
     this.mac = await this.reset();
+    // What they count from; a reset may have cleared them.
+    this.counters.restart();
     this.rx.start();
     this.tx.start();
   }
