@@ -15,8 +15,8 @@ import { QUEUE_ENABLE, type Registers, type TxQueueRegisters } from './registers
 // A data descriptor (7.2.2.3): word 2 is command, type and length; word 3 payload length, then status.
 const COMMAND = 2;
 const STATUS = 3;
-const DATA = (3 << 20) | (1 << 29); // DTYP = data, DEXT
-const WHOLE_FRAME = (1 << 24) | (1 << 25); // EOP, IFCS
+const DATA = (3 << 20) | (1 << 29) | (1 << 25); // DTYP = data, DEXT, IFCS
+const END_OF_PACKET = 1 << 24;
 const REPORT = 1 << 27; // RS
 const INSERT_VLAN = 1 << 30; // VLE
 const PAYLEN_SHIFT = 14;
@@ -25,6 +25,12 @@ const DONE = 1 << 0;
 // A context descriptor (7.2.2.2), of index 0: word 0 has the VLAN tag in its upper half.
 const CONTEXT = (2 << 20) | (1 << 29); // DTYP = context, DEXT
 const VLAN_SHIFT = 16;
+
+/**
+ * What a descriptor points to is in one page: QEMU loses a frame whose piece is not in one piece of
+ * the guest's memory. Pools have no buffers on two pages but those that are larger than one.
+ */
+const PAGE = 4096;
 
 export class TxQueue<R extends number> {
   private readonly counters = newCounters();
@@ -117,23 +123,30 @@ export class TxQueue<R extends number> {
     let next = first;
     let at = 0;
     let frames = 0;
-    while (frames < count && next !== end) {
+    while (frames < count) {
       const id = ids[frames]!;
       const size = length[id]!;
       if (!(size > 0 && size <= bufferBytes)) throw invalidFrame(id, size, bufferBytes);
       const tag = vlan[id]!;
-      if (tag !== 0 && tag !== context) {
-        // Not without its frame.
-        if (((next + 1) & mask) === end) break;
+      const pages = bufferBytes > PAGE ? pagesOf(low[id]!, size) : 1;
+      const newContext = tag !== 0 && tag !== context;
+      if (((end - next) & mask) < (newContext ? pages + 1 : pages)) break;
+      if (newContext) {
         this.writeContext(next, tag);
         context = tag;
         next = (next + 1) & mask;
       }
-      at = next * DESCRIPTOR_WORDS;
-      descriptors[at] = low[id]!;
-      descriptors[at + 1] = high[id]!;
-      descriptors[at + COMMAND] = DATA | WHOLE_FRAME | size | (tag === 0 ? 0 : INSERT_VLAN);
-      descriptors[at + STATUS] = size << PAYLEN_SHIFT;
+      const command = tag === 0 ? DATA : DATA | INSERT_VLAN;
+      if (pages === 1) {
+        at = next * DESCRIPTOR_WORDS;
+        descriptors[at] = low[id]!;
+        descriptors[at + 1] = high[id]!;
+        descriptors[at + COMMAND] = command | END_OF_PACKET | size;
+        descriptors[at + STATUS] = size << PAYLEN_SHIFT;
+      } else {
+        next = this.writePages(next, id, size, command);
+        at = next * DESCRIPTOR_WORDS;
+      }
       sent[nextSent] = id;
       nextSent = (nextSent + 1) & mask;
       next = (next + 1) & mask;
@@ -173,6 +186,25 @@ export class TxQueue<R extends number> {
     this.oldestSent = (oldestSent + frames) & mask;
   }
 
+  /** A descriptor for each page of a frame. Returns the last. */
+  private writePages(first: number, id: number, size: number, command: number): number {
+    const { descriptors, mask } = this;
+    const [low, high] = [this.low[id]!, this.high[id]!];
+    let index = first;
+    for (let offset = 0; ; index = (index + 1) & mask) {
+      const address = low + offset;
+      const bytes = Math.min(PAGE - (address % PAGE), size - offset);
+      const last = offset + bytes === size;
+      const at = index * DESCRIPTOR_WORDS;
+      descriptors[at] = address;
+      descriptors[at + 1] = address < 2 ** 32 ? high : high + 1;
+      descriptors[at + COMMAND] = command | (last ? END_OF_PACKET : 0) | bytes;
+      descriptors[at + STATUS] = size << PAYLEN_SHIFT;
+      if (last) return index;
+      offset += bytes;
+    }
+  }
+
   private writeContext(index: number, tag: number): void {
     const { descriptors } = this;
     const at = index * DESCRIPTOR_WORDS;
@@ -181,6 +213,11 @@ export class TxQueue<R extends number> {
     descriptors[at + COMMAND] = CONTEXT;
     descriptors[at + STATUS] = 0;
   }
+}
+
+/** Pages that `size` bytes from `address` on are in. */
+function pagesOf(address: number, size: number): number {
+  return Math.ceil(((address % PAGE) + size) / PAGE);
 }
 
 function invalidFrame(id: number, size: number | undefined, bufferBytes: number): DriverError {

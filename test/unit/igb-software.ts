@@ -34,6 +34,7 @@ export class SoftwareIgb {
   private readonly slabs: Array<PoolMemory & { u32: Uint32Array }> = [];
   private next = FIRST_IOVA;
   private vlan = 0;
+  private readonly pieces: number[] = [];
 
   alloc(size: number) {
     const u8 = new Uint8Array(size);
@@ -99,8 +100,13 @@ export class SoftwareIgb {
       const [low, high, command] = d as unknown as [number, number, number];
       if (((command >>> 20) & 15) === 2) this.vlan = low >>> 16;
       else {
-        const bytes = this.at(low, high).slice(0, command & 0xffff);
-        frames.push({ bytes, vlan: command & (1 << 30) ? this.vlan : 0 });
+        const size = command & 0xffff;
+        if ((low % 4096) + size > 4096) throw new Error('a piece is on two pages');
+        this.pieces.push(...this.at(low, high).subarray(0, size));
+        if (command & (1 << 24)) {
+          const bytes = Uint8Array.from(this.pieces.splice(0));
+          frames.push({ bytes, vlan: command & (1 << 30) ? this.vlan : 0 });
+        }
       }
       if (command & (1 << 27)) d[3] = 1;
       this.memory.set(this.tx.TDH, (((head + 1) * 16) % this.get(this.tx.TDLEN)) / 16);
