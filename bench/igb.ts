@@ -85,7 +85,8 @@ async function forwarding<T>(
   return result;
 }
 
-function forwardFrames(forwarder: Forwarder, count: number): void {
+/** At least `count` frames. */
+export function forwardFrames(forwarder: Forwarder, count: number): void {
   const end = forwarder.forwarded + count;
   while (forwarder.forwarded < end) forwarder.poll();
 }

@@ -12,7 +12,7 @@ import {
   VFIO_REGION_INFO_FLAG_WRITE,
 } from '../src/ioctl/constants';
 import { MEMORY_FILE, native, PROT_READ, PROT_WRITE } from '../src/native';
-import { bytesPerIo } from './allocation';
+import { bytesPerIo, bytesPerPacket } from './allocation';
 import { median } from './statistics';
 
 const PAGE = 4096;
@@ -127,6 +127,7 @@ const rows: Readonly<Record<string, (count: number, program: string) => Promise<
   'native-write32': (count) => twice(write32, count),
   'native-irq-p50': (count) => twice(interrupt, count),
   'native-ring-forward': forward,
+  'alloc-bytes-per-packet': bytesPerPacket,
   'alloc-bytes-per-io': (count) => Promise.resolve(bytesPerIo(count)),
 };
 
