@@ -14,13 +14,13 @@ const IN_FLIGHT = 2 * BURST;
 const LINK_MS = 10_000;
 
 /** Frames in all buffers, so that they are only to be sent. */
-export function makeFrames({ buffers, length }: PacketPool): void {
+export function makeFrames({ buffers, info }: PacketPool): void {
   for (const { u8 } of buffers.buffers) {
     u8.fill(0xff, 0, 6);
     u8.fill(0x02, 6, 12);
     u8.fill(0x88, 12, 14);
   }
-  length.fill(FRAME_BYTES);
+  info.fill(FRAME_BYTES);
 }
 
 /** Sends what stands in the buffers, a burst at a time. */
@@ -38,7 +38,7 @@ export class Sender {
   send(count: number): void {
     const { ids, pool, tx } = this;
     for (let sent = 0; sent < count; ) {
-      const made = pool.buffers.takeIndices(ids, BURST);
+      const made = pool.buffers.takeIndices(ids, 0, BURST);
       const done = tx.txBurst(ids, made);
       pool.buffers.giveIndices(ids, done, made - done);
       sent += done;

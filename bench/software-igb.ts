@@ -33,7 +33,8 @@ class Memory {
     const iova = { iova: BigInt(start), iovaLo: start, iovaHi: 0 };
     const u8 = new Uint8Array(this.memory, start, bytes);
     const u32 = new Uint32Array(this.memory, start, bytes >> 2);
-    return Promise.resolve({ ...iova, u8, u32, close: async () => {} });
+    const u64 = new BigUint64Array(this.memory, start, bytes >> 3);
+    return Promise.resolve({ ...iova, u8, u32, u64, close: async () => {} });
   };
 
   readonly pool = (options: { size: number; count: number }): Promise<DmaPool> =>

@@ -127,7 +127,7 @@ function drainer(port: IgbPort, writer: PcapngWriter, count: number, stop: Stop)
       const received = wanted > 0 ? rx.rxBurst(ids, wanted) : 0;
       for (let i = 0; i < received; i++) {
         const id = ids[i]!;
-        writer.write(pool.bytes(id), pool.length[id]!, pool.vlan[id]!);
+        writer.write(pool.bytes(id), pool.length(id), pool.vlan(id));
       }
       pool.buffers.giveIndices(ids, 0, received);
       if (rx.packets >= count) stop.stop();

@@ -10,7 +10,7 @@ const MIN_COUNT = 8;
 const MAX_COUNT = 32768;
 
 /** What a ring needs of a DmaBuffer. */
-export type RingMemory = Pick<DmaBuffer, 'u32' | 'iovaLo' | 'iovaHi'>;
+export type RingMemory = Pick<DmaBuffer, 'u32' | 'u64' | 'iovaLo' | 'iovaHi'>;
 
 /** Bytes of a ring. @throws DriverError unless `count` is a power of two that queues can have */
 export function ringBytes(count: number): number {

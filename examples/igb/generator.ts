@@ -18,7 +18,7 @@ export class Generator {
   private readonly ids = new Uint32Array(BURST);
 
   constructor(
-    private readonly pool: Pick<PacketPool, 'take' | 'give' | 'words' | 'vlan'>,
+    private readonly pool: Pick<PacketPool, 'take' | 'give' | 'words' | 'setFrame'>,
     private readonly tx: { txBurst(ids: Uint32Array, count: number): number },
     private readonly options: GeneratorOptions,
   ) {}
@@ -39,7 +39,7 @@ export class Generator {
       if (id < 0) break;
       const sequence = (first + made) >>> 0;
       template.write(pool.words(id), sequence % flows, sequence);
-      pool.vlan[id] = vlan;
+      pool.setFrame(id, template.bytes, vlan);
       ids[made++] = id;
     }
     const sent = this.tx.txBurst(ids, made);

@@ -1,6 +1,6 @@
 /**
  * Buffers for frames, by index: DPDK's mbufs as columns. A frame is the number of its buffer; how
- * long it is and which VLAN it belongs to stand in tables, so that none needs an object.
+ * long it is and which VLAN it belongs to stand in a table, so that none needs an object.
  */
 import type { AddressSpace, DmaPool } from 'vfio';
 import { DriverError } from './errors';
@@ -33,16 +33,13 @@ export interface PacketPoolOptions {
 }
 
 export class PacketPool {
-  /** Bytes of the frame in a buffer, without FCS. */
-  readonly length: Uint16Array;
-  /** Its VLAN tag (priority and number) as the hardware stripped it, or is to insert it; 0: untagged. */
-  readonly vlan: Uint16Array;
+  /** By index, as a receive descriptor has it: bytes of the frame, and its VLAN tag in the upper half. */
+  readonly info: Uint32Array;
   readonly bufferBytes: number;
 
   constructor(readonly buffers: DmaPool) {
     this.bufferBytes = buffers.size;
-    this.length = new Uint16Array(buffers.count);
-    this.vlan = new Uint16Array(buffers.count);
+    this.info = new Uint32Array(buffers.count);
   }
 
   /** @throws DriverError, and what `dma.pool` throws */
@@ -59,6 +56,21 @@ export class PacketPool {
     return new PacketPool(await dma.pool({ size: bufferBytes, count }));
   }
 
+  /** Bytes of the frame in a buffer, without FCS. */
+  length(id: number): number {
+    return this.info[id]! & 0xffff;
+  }
+
+  /** Its VLAN tag (priority and number), which the hardware has stripped or is to insert; 0: none. */
+  vlan(id: number): number {
+    return this.info[id]! >>> 16;
+  }
+
+  /** What is in a buffer that is to be sent. */
+  setFrame(id: number, length: number, vlan = 0): void {
+    this.info[id] = length | (vlan << 16);
+  }
+
   /** The buffer as words; the frame is at its start. */
   words(id: number): Uint32Array {
     return this.buffers.buffers[id]!.u32;
@@ -72,8 +84,7 @@ export class PacketPool {
   take(length: number): number {
     const id = this.buffers.takeIndex();
     if (id < 0) return id;
-    this.length[id] = length;
-    this.vlan[id] = 0;
+    this.setFrame(id, length);
     return id;
   }
 

@@ -25,7 +25,13 @@ const DONE = 1 << 0;
 const END_OF_PACKET = 1 << 1;
 const VLAN_STRIPPED = 1 << 3;
 const ERROR = 1 << 31;
-const VLAN_SHIFT = 16;
+const LENGTH_MASK = 0xffff;
+
+/**
+ * Once the first descriptor of a burst was read atomically, what is read after it is as fresh, and in
+ * this order on x86-64: loads are not reordered, and no compiler moves them across an atomic one.
+ */
+const ORDERED = process.arch === 'x64';
 
 export class RxQueue<R extends number> {
   private readonly counters = newCounters();
@@ -33,9 +39,8 @@ export class RxQueue<R extends number> {
   private readonly mask: number;
   /** By descriptor: the buffer that it holds. */
   private readonly held: Uint32Array;
-  private readonly fresh: Uint32Array;
-  private readonly low: Uint32Array;
-  private readonly high: Uint32Array;
+  private readonly addresses: BigUint64Array;
+  private readonly iovas: BigUint64Array;
   /** Descriptors from `next` up to `tail` are the device's. */
   private next = 0;
   private tail = 0;
@@ -53,9 +58,8 @@ export class RxQueue<R extends number> {
     this.descriptors = memory.u32;
     this.mask = count - 1;
     this.held = new Uint32Array(count);
-    this.fresh = new Uint32Array(count);
-    this.low = pool.buffers.iovaLo;
-    this.high = pool.buffers.iovaHi;
+    this.addresses = memory.u64;
+    this.iovas = pool.buffers.iovas;
   }
 
   /** Frames handed out, and their bytes. */
@@ -98,31 +102,35 @@ export class RxQueue<R extends number> {
    */
   rxBurst(ids: Uint32Array, max: number): number {
     const { descriptors, held, mask } = this;
-    const { length, vlan } = this.pool;
+    const { info } = this.pool;
+    const tail = this.tail;
     let next = this.next;
     let bytes = 0;
     let count = 0;
-    while (count < max && next !== this.tail) {
-      const at = next * DESCRIPTOR_WORDS;
-      // With what follows after it: the device writes it last.
-      const status = Atomics.load(descriptors, at + STATUS);
-      if ((status & DONE) === 0) break;
+    if (next === tail) return 0;
+    let at = next * DESCRIPTOR_WORDS;
+    let status = Atomics.load(descriptors, at + STATUS);
+    // The device writes the word with the status last.
+    while ((status & DONE) !== 0 && count < max) {
       const id = held[next]!;
-      next = (next + 1) & mask;
-      if ((status & (END_OF_PACKET | ERROR)) !== END_OF_PACKET || this.skipping) {
+      if ((status & (END_OF_PACKET | ERROR)) === END_OF_PACKET && !this.skipping) {
+        const word = descriptors[at + LENGTH]!;
+        info[id] = status & VLAN_STRIPPED ? word : word & LENGTH_MASK;
+        bytes += word & LENGTH_MASK;
+        ids[count++] = id;
+      } else {
         this.drop(id, status);
-        continue;
       }
-      const word = descriptors[at + LENGTH]!;
-      length[id] = word;
-      vlan[id] = status & VLAN_STRIPPED ? word >>> VLAN_SHIFT : 0;
-      bytes += word & 0xffff;
-      ids[count++] = id;
+      next = (next + 1) & mask;
+      if (next === tail) break;
+      at = next * DESCRIPTOR_WORDS;
+      status = ORDERED ? descriptors[at + STATUS]! : Atomics.load(descriptors, at + STATUS);
     }
+    if (next === this.next) return 0;
     this.next = next;
     this.counters[PACKETS]! += count;
     this.counters[BYTES]! += bytes;
-    if (next !== ((this.tail + 1) & mask)) this.refill();
+    this.refill();
     return count;
   }
 
@@ -135,23 +143,26 @@ export class RxQueue<R extends number> {
 
   /** Fill all places but one, for head equal to tail means empty. */
   private refill(): void {
-    const { descriptors, held, fresh, mask, low, high } = this;
-    const count = this.pool.buffers.takeIndices(fresh, (this.next - this.tail - 1) & mask);
+    const { mask, tail } = this;
+    const wanted = (this.next - tail - 1) & mask;
+    const straight = Math.min(wanted, mask + 1 - tail);
+    let count = this.post(tail, straight);
+    if (count === straight && straight < wanted) count += this.post(0, wanted - straight);
     if (count === 0) return;
-    let tail = this.tail;
-    for (let i = 0; i < count; i++) {
-      const id = fresh[i]!;
+    this.tail = (tail + count) & mask;
+    this.registers.write(this.queue.RDT, this.tail);
+  }
+
+  /** Give `count` descriptors from `first` on a buffer each. Returns how many there were. */
+  private post(first: number, count: number): number {
+    const { held, addresses, iovas } = this;
+    const taken = this.pool.buffers.takeIndices(held, first, count);
+    for (let i = first; i < first + taken; i++) {
       // As the device reads a descriptor (7.1.5.1): packet address, no header address.
-      const at = tail * DESCRIPTOR_WORDS;
-      descriptors[at] = low[id]!;
-      descriptors[at + 1] = high[id]!;
-      descriptors[at + 2] = 0;
-      descriptors[at + 3] = 0;
-      held[tail] = id;
-      tail = (tail + 1) & mask;
+      addresses[2 * i] = iovas[held[i]!]!;
+      addresses[2 * i + 1] = 0n;
     }
-    this.tail = tail;
-    this.registers.write(this.queue.RDT, tail);
+    return taken;
   }
 
   /** Back to the pool with what the device had. */

@@ -106,7 +106,7 @@ export class Traffic {
     const count = rx.rxBurst(received, BUDGET);
     for (let i = 0; i < count; i++) {
       const id = received[i]!;
-      this.take(pool.words(id), pool.length[id]!);
+      this.take(pool.words(id), pool.length(id));
       pool.give(id);
     }
     if (count > 0) {

@@ -20,6 +20,7 @@ const END_OF_PACKET = 1 << 24;
 const REPORT = 1 << 27; // RS
 const INSERT_VLAN = 1 << 30; // VLE
 const PAYLEN_SHIFT = 14;
+const LENGTH_MASK = 0xffff;
 const DONE = 1 << 0;
 
 // A context descriptor (7.2.2.2), of index 0: word 0 has the VLAN tag in its upper half.
@@ -38,6 +39,8 @@ export class TxQueue<R extends number> {
   private readonly mask: number;
   /** The buffers under way, in order; the device's from `oldestSent` on. */
   private readonly sent: Uint32Array;
+  private readonly addresses: BigUint64Array;
+  private readonly iovas: BigUint64Array;
   private readonly low: Uint32Array;
   private readonly high: Uint32Array;
   /** By the first descriptor of a burst: its last one, and how many frames it has. */
@@ -63,6 +66,8 @@ export class TxQueue<R extends number> {
     this.sent = new Uint32Array(count);
     this.last = new Uint16Array(count);
     this.frames = new Uint16Array(count);
+    this.addresses = memory.u64;
+    this.iovas = pool.buffers.iovas;
     this.low = pool.buffers.iovaLo;
     this.high = pool.buffers.iovaHi;
   }
@@ -114,8 +119,8 @@ export class TxQueue<R extends number> {
    */
   txBurst(ids: Uint32Array, count: number): number {
     this.reclaim();
-    const { descriptors, mask, low, high, sent } = this;
-    const { length, vlan, bufferBytes } = this.pool;
+    const { descriptors, addresses, iovas, mask, sent } = this;
+    const { info, bufferBytes } = this.pool;
     const first = this.next;
     const end = (this.oldest - 1) & mask;
     let { nextSent, context } = this;
@@ -125,10 +130,11 @@ export class TxQueue<R extends number> {
     let frames = 0;
     while (frames < count) {
       const id = ids[frames]!;
-      const size = length[id]!;
+      const frame = info[id]!;
+      const size = frame & LENGTH_MASK;
       if (!(size > 0 && size <= bufferBytes)) throw invalidFrame(id, size, bufferBytes);
-      const tag = vlan[id]!;
-      const pages = bufferBytes > PAGE ? pagesOf(low[id]!, size) : 1;
+      const tag = frame >>> VLAN_SHIFT;
+      const pages = bufferBytes > PAGE ? pagesOf(this.low[id]!, size) : 1;
       const newContext = tag !== 0 && tag !== context;
       if (((end - next) & mask) < (newContext ? pages + 1 : pages)) break;
       if (newContext) {
@@ -139,8 +145,7 @@ export class TxQueue<R extends number> {
       const command = tag === 0 ? DATA : DATA | INSERT_VLAN;
       if (pages === 1) {
         at = next * DESCRIPTOR_WORDS;
-        descriptors[at] = low[id]!;
-        descriptors[at + 1] = high[id]!;
+        addresses[2 * next] = iovas[id]!;
         descriptors[at + COMMAND] = command | END_OF_PACKET | size;
         descriptors[at + STATUS] = size << PAYLEN_SHIFT;
       } else {
@@ -223,6 +228,6 @@ function pagesOf(address: number, size: number): number {
 function invalidFrame(id: number, size: number | undefined, bufferBytes: number): DriverError {
   return new DriverError(
     `buffer ${id} has a frame of ${size} bytes`,
-    `set pool.length to 1 to ${bufferBytes}, for an index that the pool gave`,
+    `1 to ${bufferBytes} for a buffer that the pool gave: pool.setFrame(id, length)`,
   );
 }

@@ -18,8 +18,8 @@ async function setUp(count = 32, bufferBytes = 2048) {
 
 function contents(pool: PacketPool, count: number): Frame[] {
   return Array.from(ids.subarray(0, count), (id) => ({
-    bytes: pool.bytes(id).slice(0, pool.length[id]),
-    vlan: pool.vlan[id]!,
+    bytes: pool.bytes(id).slice(0, pool.length(id)),
+    vlan: pool.vlan(id),
   }));
 }
 
@@ -31,7 +31,7 @@ function load(pool: PacketPool, frames: readonly Frame[]): void {
   frames.forEach(({ bytes, vlan }, i) => {
     const id = pool.take(bytes.length);
     pool.bytes(id).set(bytes);
-    pool.vlan[id] = vlan;
+    pool.setFrame(id, bytes.length, vlan);
     ids[i] = id;
   });
 }
@@ -167,7 +167,7 @@ describe('transmit', () => {
     async (length) => {
       const { igb, tx, pool } = await setUp();
       load(pool, [frame(1), frame(2)]);
-      pool.length[ids[1]!] = length;
+      pool.setFrame(ids[1]!, length);
       expect(() => tx.txBurst(ids, 2)).toThrow(/has a frame of/);
       ids[1] = 77;
       expect(() => tx.txBurst(ids, 2)).toThrow(/buffer 77/);

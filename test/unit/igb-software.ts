@@ -41,6 +41,7 @@ export class SoftwareIgb {
     const slab = {
       u8,
       u32: new Uint32Array(u8.buffer),
+      u64: new BigUint64Array(u8.buffer),
       iova: this.next,
       iovaLo: Number(this.next & 0xffff_ffffn),
       iovaHi: Number(this.next >> 32n),

@@ -7,14 +7,18 @@ const POOL_SIZE = 512;
 
 /** Buffers without a device. */
 class FakePool {
-  readonly length = new Uint16Array(POOL_SIZE);
-  private readonly buffers = Array.from(this.length, () => new Uint32Array(BUFFER_WORDS));
-  private readonly free = Array.from(this.length, (_, id) => id);
+  private readonly lengths = new Uint16Array(POOL_SIZE);
+  private readonly buffers = Array.from(this.lengths, () => new Uint32Array(BUFFER_WORDS));
+  private readonly free = Array.from(this.lengths, (_, id) => id);
 
   take(length: number): number {
     const id = this.free.pop() ?? -1;
-    if (id >= 0) this.length[id] = length;
+    if (id >= 0) this.lengths[id] = length;
     return id;
+  }
+
+  length(id: number): number {
+    return this.lengths[id]!;
   }
 
   give(id: number): void {

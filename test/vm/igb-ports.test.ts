@@ -121,7 +121,7 @@ describe('filters and statistics', () => {
     while (tx.pending > 0);
     const { rx, pool: received } = b.queues[0]!;
     const count = rx.rxBurst(ids, 64);
-    for (const id of ids.subarray(0, count)) expect(received.vlan[id]).toBe(vlan);
+    for (const id of ids.subarray(0, count)) expect(received.vlan(id)).toBe(vlan);
     received.buffers.giveIndices(ids, 0, count);
     return count;
   }
