@@ -1,13 +1,13 @@
 /**
  * The rows of the lab: this library and C in turn, each run a process of its own, in one boot.
  *
- *   node lab-rows.js DIRECTORY-OF-C-PROGRAMS RUNS [ROW...]    prints the rows as JSON
+ *   node lab-rows.js --programs DIR [--runs N] [--profile DIR] [ROW...]    prints the rows as JSON
  */
-import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { bindDriver, readPciDevice } from 'vfio';
-import { makeRow, type Row, table } from './statistics';
+import { numberFrom, numberFromOurs, parseRunOptions, type RunOptions } from './arguments';
+import { makeRow, type Row, tableLine } from './statistics';
 
 /** A second or so. */
 const FRAMES = 100_000;
@@ -78,38 +78,31 @@ function findBdfs(kind: keyof typeof ids): string[] {
   return found.map(({ bdf }) => bdf);
 }
 
-function run(file: string, args: readonly string[]): number {
-  return Number(execFileSync(file, args, { stdio: ['ignore', 'pipe', 'inherit'] }));
-}
-
-function measure(row: LabRow, programs: string, runs: number): Row {
+function measure(row: LabRow, options: RunOptions): Row {
   const [ours, c]: [number[], number[]] = [[], []];
   const bdfs = findBdfs(row.device);
   const script = join(__dirname, 'on-devices.js');
-  const flags = process.env.BENCH_NODE_FLAGS?.split(' ') ?? [];
-  for (let i = 0; i < runs; i++) {
-    const args = [...flags, script, row.name, bdfs.join(','), String(row.count)];
-    ours.push(run(process.execPath, args));
+  for (let i = 0; i < options.runs; i++) {
+    const args = [row.name, bdfs.join(','), String(row.count)];
+    ours.push(numberFromOurs(script, args, options));
     if (row.c === undefined) continue;
     const [program, ...rest] = row.c(bdfs, row.count);
-    c.push(run(join(programs, program!), rest));
+    c.push(numberFrom(join(options.programs, program!), rest));
   }
   return makeRow({ name: row.name, where: 'lab', unit: row.unit, ours, c });
 }
 
-async function main([programs, runs = '5', ...only]: string[]): Promise<void> {
-  if (programs === undefined) throw new Error('where are the C programs?');
-  const wanted = rows.filter(({ name }) => only.length === 0 || only.includes(name));
+async function main(options: RunOptions): Promise<void> {
+  const wanted = rows.filter(({ name }) => options.isWanted(name));
   const bdfs = new Set(wanted.flatMap(({ device }) => findBdfs(device)));
   const bindings = await Promise.all([...bdfs].map((bdf) => bindDriver(bdf)));
   const results = wanted.map((row) => {
-    console.error(row.name);
-    const result = measure(row, programs, Number(runs));
-    console.error(table([result]).split('\n').at(-1));
+    const result = measure(row, options);
+    console.error(tableLine(result));
     return result;
   });
   await Promise.all(bindings.map((binding) => binding.restore()));
   console.log(JSON.stringify(results));
 }
 
-void main(process.argv.slice(2));
+void main(parseRunOptions(process.argv.slice(2)));
