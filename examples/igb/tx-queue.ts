@@ -43,6 +43,8 @@ export class TxQueue<R extends number> {
   private readonly iovas: BigUint64Array;
   private readonly low: Uint32Array;
   private readonly high: Uint32Array;
+  /** The longest frame that takes one descriptor and no more thought. */
+  private readonly simple: number;
   /** By the first descriptor of a burst: its last one, and how many frames it has. */
   private readonly last: Uint16Array;
   private readonly frames: Uint16Array;
@@ -62,6 +64,7 @@ export class TxQueue<R extends number> {
     count: number,
   ) {
     this.descriptors = memory.u32;
+    this.simple = pool.bufferBytes > PAGE ? 0 : pool.bufferBytes;
     this.mask = count - 1;
     this.sent = new Uint32Array(count);
     this.last = new Uint16Array(count);
@@ -119,52 +122,44 @@ export class TxQueue<R extends number> {
    */
   txBurst(ids: Uint32Array, count: number): number {
     this.reclaim();
-    const { descriptors, addresses, iovas, mask, sent } = this;
-    const { info, bufferBytes } = this.pool;
+    const { descriptors, addresses, iovas, mask, sent, simple } = this;
+    const { info } = this.pool;
     const first = this.next;
-    const end = (this.oldest - 1) & mask;
-    let { nextSent, context } = this;
-    let bytes = 0;
+    let { nextSent } = this;
     let next = first;
-    let at = 0;
+    let room = (this.oldest - 1 - first) & mask;
+    let bytes = 0;
     let frames = 0;
-    while (frames < count) {
+    while (frames < count && room > 0) {
       const id = ids[frames]!;
       const frame = info[id]!;
-      const size = frame & LENGTH_MASK;
-      if (!(size > 0 && size <= bufferBytes)) throw invalidFrame(id, size, bufferBytes);
-      const tag = frame >>> VLAN_SHIFT;
-      const pages = bufferBytes > PAGE ? pagesOf(this.low[id]!, size) : 1;
-      const newContext = tag !== 0 && tag !== context;
-      if (((end - next) & mask) < (newContext ? pages + 1 : pages)) break;
-      if (newContext) {
-        this.writeContext(next, tag);
-        context = tag;
-        next = (next + 1) & mask;
-      }
-      const command = tag === 0 ? DATA : DATA | INSERT_VLAN;
-      if (pages === 1) {
-        at = next * DESCRIPTOR_WORDS;
+      // Neither empty nor tagged nor large.
+      if (frame !== 0 && frame <= simple) {
         addresses[2 * next] = iovas[id]!;
-        descriptors[at + COMMAND] = command | END_OF_PACKET | size;
-        descriptors[at + STATUS] = size << PAYLEN_SHIFT;
+        descriptors[next * DESCRIPTOR_WORDS + COMMAND] = DATA | END_OF_PACKET | frame;
+        descriptors[next * DESCRIPTOR_WORDS + STATUS] = frame << PAYLEN_SHIFT;
+        next = (next + 1) & mask;
+        room--;
+        bytes += frame;
       } else {
-        next = this.writePages(next, id, size, command);
-        at = next * DESCRIPTOR_WORDS;
+        const used = this.writeFrame(next, room, id);
+        if (used === 0) break;
+        next = (next + used) & mask;
+        room -= used;
+        bytes += frame & LENGTH_MASK;
       }
       sent[nextSent] = id;
       nextSent = (nextSent + 1) & mask;
-      next = (next + 1) & mask;
-      bytes += size;
       frames++;
     }
     if (frames === 0) return 0;
-    descriptors[at + COMMAND] = descriptors[at + COMMAND]! | REPORT;
-    this.last[first] = (next - 1) & mask;
+    const last = (next - 1) & mask;
+    const command = last * DESCRIPTOR_WORDS + COMMAND;
+    descriptors[command] = descriptors[command]! | REPORT;
+    this.last[first] = last;
     this.frames[first] = frames;
     this.next = next;
     this.nextSent = nextSent;
-    this.context = context;
     this.counters[PACKETS]! += frames;
     this.counters[BYTES]! += bytes;
     this.registers.write(this.queue.TDT, next);
@@ -191,22 +186,39 @@ export class TxQueue<R extends number> {
     this.oldestSent = (oldestSent + frames) & mask;
   }
 
-  /** A descriptor for each page of a frame. Returns the last. */
-  private writePages(first: number, id: number, size: number, command: number): number {
+  /**
+   * Descriptors of any frame: a context if its VLAN is another than before, and one for each page.
+   * Returns how many; 0 if there is no room for all.
+   */
+  private writeFrame(first: number, room: number, id: number): number {
+    const { mask, pool, low } = this;
+    const size = pool.length(id);
+    const tag = pool.vlan(id);
+    if (!(size > 0 && size <= pool.bufferBytes)) {
+      // A context of this burst may have been written, and will not be sent.
+      this.context = 0;
+      throw invalidFrame(id, size, pool.bufferBytes);
+    }
+    const contexts = tag !== 0 && tag !== this.context ? 1 : 0;
+    const pages = Math.ceil(((low[id]! % PAGE) + size) / PAGE);
+    if (room < contexts + pages) return 0;
+    if (contexts > 0) this.writeContext(first, tag);
+    this.writePages((first + contexts) & mask, id, size, tag === 0 ? DATA : DATA | INSERT_VLAN);
+    return contexts + pages;
+  }
+
+  private writePages(first: number, id: number, size: number, command: number): void {
     const { descriptors, mask } = this;
     const [low, high] = [this.low[id]!, this.high[id]!];
-    let index = first;
-    for (let offset = 0; ; index = (index + 1) & mask) {
+    for (let index = first, offset = 0; offset < size; index = (index + 1) & mask) {
       const address = low + offset;
       const bytes = Math.min(PAGE - (address % PAGE), size - offset);
-      const last = offset + bytes === size;
+      offset += bytes;
       const at = index * DESCRIPTOR_WORDS;
       descriptors[at] = address;
       descriptors[at + 1] = address < 2 ** 32 ? high : high + 1;
-      descriptors[at + COMMAND] = command | (last ? END_OF_PACKET : 0) | bytes;
+      descriptors[at + COMMAND] = command | (offset === size ? END_OF_PACKET : 0) | bytes;
       descriptors[at + STATUS] = size << PAYLEN_SHIFT;
-      if (last) return index;
-      offset += bytes;
     }
   }
 
@@ -217,12 +229,8 @@ export class TxQueue<R extends number> {
     descriptors[at + 1] = 0;
     descriptors[at + COMMAND] = CONTEXT;
     descriptors[at + STATUS] = 0;
+    this.context = tag;
   }
-}
-
-/** Pages that `size` bytes from `address` on are in. */
-function pagesOf(address: number, size: number): number {
-  return Math.ceil(((address % PAGE) + size) / PAGE);
 }
 
 function invalidFrame(id: number, size: number | undefined, bufferBytes: number): DriverError {
