@@ -1,14 +1,17 @@
 /**
- * What an I/O leaves to the garbage collector: the driver's own queues, with a controller in software
- * that completes each command at once.
+ * What an I/O or a packet leaves to the garbage collector: the drivers' own queues, with devices in
+ * software that do at once what they are told.
  */
 import { getHeapStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { BURST, Forwarder } from '../examples/igb/forwarder';
 import { IoQueue } from '../examples/nvme/io-queue';
 import { DataPointer } from '../examples/nvme/prp';
 import { QueuePair } from '../examples/nvme/queue';
 import { RandomIo } from '../examples/nvme/random-io';
 import { COMPLETION_WORDS, SUBMISSION_WORDS } from '../examples/nvme/registers';
+import { forwardFrames, makeFrames, Sender } from './igb';
+import { softwarePorts } from './software-igb';
 
 const ENTRIES = 64;
 const DEPTH = 32;
@@ -51,13 +54,26 @@ export function bytesPerIo(count: number): number {
   );
   const queue = new IoQueue(pair, 1, 512);
   const io = new RandomIo({ queue, pointers, write: false, blocks: 8, span: 2 ** 21 });
-  io.run(count);
+  return bytesEach(count, () => io.run(count));
+}
+
+/** Bytes that `count` forwarded packets leave behind, each. */
+export async function bytesPerPacket(count: number): Promise<number> {
+  const [a, b] = await softwarePorts(4096, 1024);
+  makeFrames(a.pool);
+  for (const { pool, tx } of [a, b]) new Sender(pool, tx).send(2 * BURST);
+  const forwarder = new Forwarder(a.pool, a, b);
+  return bytesEach(count, () => forwardFrames(forwarder, count));
+}
+
+function bytesEach(count: number, run: () => void): number {
+  run();
   setFlagsFromString('--expose-gc');
   (runInNewContext('gc') as () => void)();
-  // The first half settles what the collection has thrown away; heap that grew is what I/Os allocated.
-  io.run(count);
+  // Once more settles what the collection has thrown away; heap that grew then is what was allocated.
+  run();
   const before = getHeapStatistics();
-  io.run(count);
+  run();
   const after = getHeapStatistics();
   return Math.max(0, after.used_heap_size - before.used_heap_size) / count;
 }

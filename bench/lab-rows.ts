@@ -1,21 +1,24 @@
 /**
  * The rows of the lab: this library and C in turn, each run a process of its own, in one boot.
  *
- *   node lab-rows.js DIRECTORY-OF-C-PROGRAMS RUNS    prints the rows as JSON
+ *   node lab-rows.js --programs DIR [--runs N] [--profile DIR] [ROW...]    prints the rows as JSON
  */
-import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { bindDriver, readPciDevice } from 'vfio';
-import { makeRow, type Row } from './statistics';
+import { numberFrom, numberFromOurs, parseRunOptions, type RunOptions } from './arguments';
+import { makeRow, type Row, tableLine } from './statistics';
+
+/** A second or so. */
+const FRAMES = 100_000;
 
 interface LabRow {
   readonly name: string;
   readonly unit: string;
-  readonly device: 'nvme' | 'edu';
+  readonly device: keyof typeof ids;
   readonly count: number;
-  /** Arguments of the C program. */
-  readonly c: (bdf: string, count: number) => string[];
+  /** The C program and its arguments; undefined where C has nothing to compare. */
+  readonly c: ((bdfs: readonly string[], count: number) => string[]) | undefined;
 }
 
 const nvme = (name: string, depth: number, count: number): LabRow => ({
@@ -23,7 +26,7 @@ const nvme = (name: string, depth: number, count: number): LabRow => ({
   unit: 'IOPS',
   device: 'nvme',
   count,
-  c: (bdf) => ['nvme', bdf, String(depth), String(count)],
+  c: ([bdf]) => ['nvme', bdf!, String(depth), String(count)],
 });
 
 const edu = (name: string, unit: string, count: number): LabRow => ({
@@ -31,12 +34,23 @@ const edu = (name: string, unit: string, count: number): LabRow => ({
   unit,
   device: 'edu',
   count,
-  c: (bdf) => ['edu', name, bdf, String(count)],
+  c: ([bdf]) => ['edu', name, bdf!, String(count)],
+});
+
+const igb = (name: string, program: 'tx' | 'forward', device: 'igb' | 'igbPair'): LabRow => ({
+  name,
+  unit: 'frames/s',
+  device,
+  count: FRAMES,
+  c: (bdfs) => ['igb', program, ...bdfs, String(FRAMES)],
 });
 
 const rows: readonly LabRow[] = [
   nvme('nvme-randread-4k-qd1', 1, 4_000),
   nvme('nvme-randread-4k-qd32', 32, 20_000),
+  igb('igb-tx-64b-burst32', 'tx', 'igb'),
+  igb('igb-forward-64b-burst32', 'forward', 'igbPair'),
+  { name: 'igb-forward-gc-pause-10s', unit: 'ms', device: 'igbPair', count: 10, c: undefined },
   edu('config-read32', 'ns', 20_000),
   edu('bar-read32', 'ns', 50_000),
   edu('bar-write32', 'ns', 50_000),
@@ -45,43 +59,50 @@ const rows: readonly LabRow[] = [
   edu('open-close', 'us', 10),
 ];
 
-const ids = { nvme: [0x1b36, 0x0010], edu: [0x1234, 0x11e8] } as const;
+/** Vendor, device, which of those there are (by address). */
+const ids = {
+  nvme: [0x1b36, 0x0010, 0, 1],
+  edu: [0x1234, 0x11e8, 0, 1],
+  igb: [0x8086, 0x10c9, 0, 1],
+  igbPair: [0x8086, 0x10c9, 1, 3],
+} as const;
 
-function findBdf(kind: keyof typeof ids): string {
-  const [vendor, device] = ids[kind];
+function findBdfs(kind: keyof typeof ids): string[] {
+  const [vendor, device, first, end] = ids[kind];
   const found = readdirSync('/sys/bus/pci/devices')
+    .sort()
     .map(readPciDevice)
-    .find((pci) => pci.vendor === vendor && pci.device === device);
-  if (!found) throw new Error(`the VM has no ${kind}`);
-  return found.bdf;
+    .filter((pci) => pci.vendor === vendor && pci.device === device)
+    .slice(first, end);
+  if (found.length < end - first) throw new Error(`the VM has no ${kind}`);
+  return found.map(({ bdf }) => bdf);
 }
 
-function run(file: string, args: readonly string[]): number {
-  return Number(execFileSync(file, args, { stdio: ['ignore', 'pipe', 'inherit'] }));
-}
-
-function measure(row: LabRow, bdf: string, programs: string, runs: number): Row {
+function measure(row: LabRow, options: RunOptions): Row {
   const [ours, c]: [number[], number[]] = [[], []];
-  const [program, ...args] = row.c(bdf, row.count);
+  const bdfs = findBdfs(row.device);
   const script = join(__dirname, 'on-devices.js');
-  for (let i = 0; i < runs; i++) {
-    ours.push(run(process.execPath, [script, row.name, bdf, String(row.count)]));
-    c.push(run(join(programs, program!), args));
+  for (let i = 0; i < options.runs; i++) {
+    const args = [row.name, bdfs.join(','), String(row.count)];
+    ours.push(numberFromOurs(script, args, options));
+    if (row.c === undefined) continue;
+    const [program, ...rest] = row.c(bdfs, row.count);
+    c.push(numberFrom(join(options.programs, program!), rest));
   }
   return makeRow({ name: row.name, where: 'lab', unit: row.unit, ours, c });
 }
 
-async function main([programs, runs = '5', only]: string[]): Promise<void> {
-  if (programs === undefined) throw new Error('where are the C programs?');
-  const bdfs = { nvme: findBdf('nvme'), edu: findBdf('edu') };
-  const bindings = await Promise.all(Object.values(bdfs).map((bdf) => bindDriver(bdf)));
-  const wanted = rows.filter(({ name }) => only === undefined || name === only);
+async function main(options: RunOptions): Promise<void> {
+  const wanted = rows.filter(({ name }) => options.isWanted(name));
+  const bdfs = new Set(wanted.flatMap(({ device }) => findBdfs(device)));
+  const bindings = await Promise.all([...bdfs].map((bdf) => bindDriver(bdf)));
   const results = wanted.map((row) => {
-    console.error(row.name);
-    return measure(row, bdfs[row.device], programs, Number(runs));
+    const result = measure(row, options);
+    console.error(tableLine(result));
+    return result;
   });
   await Promise.all(bindings.map((binding) => binding.restore()));
   console.log(JSON.stringify(results));
 }
 
-void main(process.argv.slice(2));
+void main(parseRunOptions(process.argv.slice(2)));

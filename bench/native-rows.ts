@@ -1,11 +1,11 @@
 /**
  * The rows outside the VM: this library and C in turn, each run a process of its own.
  *
- *   node native-rows.js DIRECTORY-OF-C-PROGRAMS RUNS    prints the rows as JSON
+ *   node native-rows.js --programs DIR [--runs N] [--profile DIR] [ROW...]    prints the rows as JSON
  */
-import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { makeRow, type Row } from './statistics';
+import { numberFrom, numberFromOurs, parseRunOptions, type RunOptions } from './arguments';
+import { makeRow, type Row, tableLine } from './statistics';
 
 const rows = [
   { name: 'native-read32', unit: 'ns', count: 5_000_000 },
@@ -14,35 +14,39 @@ const rows = [
   { name: 'native-irq-p50', unit: 'us', count: 20_000 },
 ] as const;
 
-const IOS = 1_000_000;
+const ALLOCATIONS = ['alloc-bytes-per-packet', 'alloc-bytes-per-io'] as const;
+const OPERATIONS = 1_000_000;
 
-function run(file: string, args: readonly string[]): number {
-  return Number(execFileSync(file, args, { stdio: ['ignore', 'pipe', 'inherit'] }));
+const script = join(__dirname, 'on-memory.js');
+
+function ours(name: string, count: number, options: RunOptions): number {
+  const args = [name, String(count), join(options.programs, 'ring-device')];
+  return numberFromOurs(script, args, options);
 }
 
-function ours(name: string, count: number, programs: string): number {
-  const script = join(__dirname, 'on-memory.js');
-  return run(process.execPath, [script, name, String(count), join(programs, 'ring-device')]);
+function timing({ name, unit, count }: (typeof rows)[number], options: RunOptions): Row {
+  const [mine, c]: [number[], number[]] = [[], []];
+  for (let i = 0; i < options.runs; i++) {
+    mine.push(ours(name, count, options));
+    c.push(numberFrom(join(options.programs, 'native'), [name, String(count)]));
+  }
+  return makeRow({ name, where: 'native', unit, ours: mine, c });
 }
 
-function allocation(programs: string, runs: number): Row {
-  const name = 'alloc-bytes-per-io';
-  const values = Array.from({ length: runs }, () => ours(name, IOS, programs));
+function allocation(name: string, options: RunOptions): Row {
+  const values = Array.from({ length: options.runs }, () => ours(name, OPERATIONS, options));
   return makeRow({ name, where: 'native', unit: 'bytes', ours: values, c: [] });
 }
 
-function main([programs, runs = '5']: string[]): void {
-  if (programs === undefined) throw new Error('where are the C programs?');
-  const results = rows.map(({ name, unit, count }) => {
-    console.error(name);
-    const [mine, c]: [number[], number[]] = [[], []];
-    for (let i = 0; i < Number(runs); i++) {
-      mine.push(ours(name, count, programs));
-      c.push(run(join(programs, 'native'), [name, String(count)]));
-    }
-    return makeRow({ name, where: 'native', unit, ours: mine, c });
-  });
-  console.log(JSON.stringify([...results, allocation(programs, Number(runs))]));
+function main(options: RunOptions): void {
+  const results: Row[] = [];
+  const add = (row: Row) => {
+    console.error(tableLine(row));
+    results.push(row);
+  };
+  for (const row of rows) if (options.isWanted(row.name)) add(timing(row, options));
+  for (const name of ALLOCATIONS) if (options.isWanted(name)) add(allocation(name, options));
+  console.log(JSON.stringify(results));
 }
 
-main(process.argv.slice(2));
+main(parseRunOptions(process.argv.slice(2)));

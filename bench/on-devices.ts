@@ -1,11 +1,12 @@
 /// <reference path="../test/webassembly.d.ts" />
 /**
- * What a row of the lab costs with this library: `node on-devices.js ROW BDF COUNT` prints one number.
+ * What a row of the lab costs with this library: `node on-devices.js ROW BDF[,BDF] COUNT` prints one number.
  * bench/c/ has the same in C.
  */
 import { type Device, openDevice } from 'vfio';
 import { NvmeDriver } from '../examples/nvme/driver';
 import { RandomIo } from '../examples/nvme/random-io';
+import { forwardGcPause, forwardRate, transmitRate } from './igb';
 import { median } from './statistics';
 
 const PAGE = 4096;
@@ -110,9 +111,18 @@ async function onEdu(
   return value;
 }
 
+function twoOf(bdfs: string): [string, string] {
+  const [a, b] = bdfs.split(',');
+  if (a === undefined || b === undefined) throw new Error(`not two addresses: ${bdfs}`);
+  return [a, b];
+}
+
 const rows: Readonly<Record<string, (bdf: string, count: number) => Promise<number>>> = {
   'nvme-randread-4k-qd1': (bdf, count) => randomReads(bdf, 1, count),
   'nvme-randread-4k-qd32': (bdf, count) => randomReads(bdf, 32, count),
+  'igb-tx-64b-burst32': transmitRate,
+  'igb-forward-64b-burst32': (bdfs, count) => forwardRate(twoOf(bdfs), count),
+  'igb-forward-gc-pause-10s': (bdfs, seconds) => forwardGcPause(twoOf(bdfs), seconds),
   'config-read32': (bdf, count) => onEdu(bdf, count, configRead),
   'bar-read32': (bdf, count) => onEdu(bdf, count, barRead),
   'bar-write32': (bdf, count) => onEdu(bdf, count, barWrite),

@@ -31,15 +31,15 @@ function told(values: readonly number[]): string {
   return `${middle.toPrecision(4)} (${low.toPrecision(3)} to ${high.toPrecision(3)})`;
 }
 
-/** A Markdown table. */
+/** A line of a Markdown table. */
+export function tableLine({ name, where, unit, ours, c, ratio }: Row): string {
+  return `| ${name} | ${where} | ${unit} | ${told(ours)} | ${told(c)} | ${ratio ?? '-'} |`;
+}
+
 export function table(rows: readonly Row[]): string {
-  const lines = rows.map(
-    ({ name, where, unit, ours, c, ratio }) =>
-      `| ${name} | ${where} | ${unit} | ${told(ours)} | ${told(c)} | ${ratio ?? '-'} |`,
-  );
   return [
     '| row | where | unit | ours | C | ours / C |',
     '|---|---|---|---|---|---|',
-    ...lines,
+    ...rows.map(tableLine),
   ].join('\n');
 }

@@ -24,34 +24,41 @@ static int64_t take(int fd) {
   return static_cast<int64_t>(std::min<uint64_t>(count, INT64_MAX));
 }
 
-/// Calls the listener. What it throws becomes an uncaughtException, as with any listener in Node.
-static void call(napi_env env, napi_ref listener, napi_async_context context, int64_t count) {
+/// Calls the listener; false if it threw, which becomes an uncaughtException as with any listener
+/// in Node, or if there is no calling JavaScript any more.
+static bool call(napi_env env, napi_ref listener, napi_async_context context, int64_t count) {
   napi_value function, global, argument, ignored;
   if (napi_get_reference_value(env, listener, &function) != napi_ok ||
       napi_get_global(env, &global) != napi_ok ||
       napi_create_int64(env, count, &argument) != napi_ok)
-    return;
-  if (napi_make_callback(env, context, global, function, 1, &argument, &ignored) !=
-      napi_pending_exception)
-    return;
+    return false;
+  const napi_status status =
+      napi_make_callback(env, context, global, function, 1, &argument, &ignored);
   napi_value error;
-  if (napi_get_and_clear_last_exception(env, &error) == napi_ok)
+  if (status == napi_pending_exception && napi_get_and_clear_last_exception(env, &error) == napi_ok)
     napi_fatal_exception(env, error);
+  return status == napi_ok;
 }
+
+/// What is signaled while the listener runs, by what it tells the device to do, is told at once:
+/// the way round the event loop costs more than the call. After so many, others have their turn.
+constexpr int callsInARow = 16;
 
 static void onReadable(uv_poll_t* poll, int status, int) {
   const auto* watch = static_cast<Watch*>(poll->data);
-  const int64_t count = take(watch->fd);
   // libuv stops a poll on EPOLLERR, which an eventfd has while its counter is at its maximum.
   if (status < 0)
     uv_poll_start(poll, UV_READABLE, onReadable);
-  if (count <= 0)
-    return;
-  // The listener may close the watch; it stays in memory until the loop's next turn.
   const napi_env env = watch->env;
   napi_handle_scope scope;
   napi_open_handle_scope(env, &scope);
-  call(env, watch->listener, watch->context, count);
+  // The listener may close the watch, which stays in memory until the loop's next turn.
+  for (int calls = 0; calls < callsInARow && !uv_is_closing(reinterpret_cast<uv_handle_t*>(poll));
+       calls++) {
+    const int64_t count = take(watch->fd);
+    if (count <= 0 || !call(env, watch->listener, watch->context, count))
+      break;
+  }
   napi_close_handle_scope(env, scope);
 }
 

@@ -6,10 +6,9 @@ const jest = ['jest/bin/jest.js', '--selectProjects'];
 
 // Below 4 GiB in one piece, so that there is room for a page of 1 GiB.
 const memory = ['--memory', '2800M', '--append', 'hugepagesz=1G hugepages=1'];
-const devices = ['igb', 'edu', 'nvme', 'e1000e-pair', 'nvme-disk'].flatMap((device) => [
-  '--device',
-  device,
-]);
+const devices = ['igb', 'edu', 'nvme', 'e1000e-pair', 'nvme-disk', 'igb-pair', 'igb-pair'].flatMap(
+  (device) => ['--device', device],
+);
 
 /** Runs a project of jest in a VM. */
 function inVm(project, options) {

@@ -1,4 +1,4 @@
-/** Runs pf.js or vf.js as a process of its own and reads what it reports. */
+/** Runs one of the programs as a process of its own and reads what it reports. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -16,7 +16,7 @@ export class Child {
 
   /** @param directory where the compiled programs are */
   constructor(
-    private readonly program: 'pf' | 'vf',
+    private readonly program: 'pf' | 'vf' | 'generate' | 'forward' | 'capture',
     args: readonly string[],
     directory: string = __dirname,
   ) {

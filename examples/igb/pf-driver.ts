@@ -2,18 +2,17 @@
  * Driver of the physical function (4.5.11.2.1): brings the port up, serves the mailboxes of all VFs,
  * also of those created later, and has one receive and one transmit queue of its own.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { type Device, openDevice } from 'vfio';
 import { DriverError } from './errors';
 import { Filters, MAX_VFS, PF_POOL } from './filters';
 import { type Mac, macFromWords } from './mac';
+import type { PacketPool } from './packet-pool';
 import { assert82576, PF_DEVICE_ID } from './pci-id';
 import { restartAutonegotiation } from './phy';
+import { createQueues, type QueuePair } from './queue-pair';
 import {
   CTRL_EXT_PFRSTD,
-  CTRL_RST,
   CTRL_SLU,
-  EECD_AUTO_RD,
   eitr,
   GPIE_EIAME,
   GPIE_MSIX_MODE,
@@ -34,8 +33,11 @@ import {
   TCTL_EN,
   TCTL_PSP,
 } from './registers';
-import { RxRing, TxRing } from './ring';
+import { resetPort } from './reset';
+import type { RxQueue } from './rx-queue';
+import { PfCounters, type PfStatistics } from './statistics';
 import type { Port } from './traffic';
+import type { TxQueue } from './tx-queue';
 import { type MailboxListener, VfServer } from './vf-server';
 
 // With seven VFs, their vectors are causes 4 to 24: these three are the PF's.
@@ -45,10 +47,7 @@ const TX_VECTOR = 2;
 const ALL_VECTORS = (1 << OTHER_VECTOR) | (1 << RX_VECTOR) | (1 << TX_VECTOR);
 const ALL = 0xffff_ffff;
 
-const RX_DESCRIPTORS = 1024;
-const TX_DESCRIPTORS = 256;
 const RX_INTERVAL_US = 50;
-const RESET_MS = 10;
 
 export interface PfListeners {
   onLink(up: boolean): void;
@@ -58,18 +57,23 @@ export interface PfListeners {
 export class PfDriver implements Port {
   onActivity: () => void = () => {};
   readonly mac: Mac;
+  readonly pool: PacketPool;
+  readonly rx: RxQueue<PfRegister>;
+  readonly tx: TxQueue<PfRegister>;
   private readonly server: VfServer;
+  private readonly counters: PfCounters;
   private link = false;
   private closed = false;
 
   private constructor(
     readonly device: Device,
     private readonly registers: Registers<PfRegister>,
-    readonly rx: RxRing<PfRegister>,
-    readonly tx: TxRing<PfRegister>,
+    queues: QueuePair<PfRegister>,
     private readonly listeners: PfListeners,
   ) {
+    ({ pool: this.pool, rx: this.rx, tx: this.tx } = queues);
     this.mac = macFromWords(registers.read(Pf.RAL(0)), registers.read(Pf.RAH(0)));
+    this.counters = new PfCounters(registers, [PF_POOL]);
     this.server = new VfServer(registers, new Filters(registers), this.mac, listeners.onMailbox);
   }
 
@@ -83,11 +87,9 @@ export class PfDriver implements Port {
       assert82576(device, PF_DEVICE_ID);
       assertPoolFree(device);
       const registers = new Registers<PfRegister>(device.region('bar0'));
-      await reset(registers);
-      const { rxQueue, txQueue } = Pf;
-      const rx = await RxRing.create(registers, rxQueue(PF_POOL), device.dma, RX_DESCRIPTORS);
-      const tx = await TxRing.create(registers, txQueue(PF_POOL), device.dma, TX_DESCRIPTORS);
-      const driver = new PfDriver(device, registers, rx, tx, listeners);
+      await resetPort(registers);
+      const queues = await createQueues(registers, Pf.queue(PF_POOL), device.dma);
+      const driver = new PfDriver(device, registers, queues, listeners);
       await driver.start();
       return driver;
     } catch (error) {
@@ -98,6 +100,11 @@ export class PfDriver implements Port {
 
   linkUp(): boolean {
     return this.link;
+  }
+
+  /** Of the port, with all its VFs. */
+  statistics(): PfStatistics {
+    return this.counters.read();
   }
 
   /** The addresses that VFs get, by index. */
@@ -115,7 +122,7 @@ export class PfDriver implements Port {
     registers.write(Pf.RCTL, 0);
     registers.write(Pf.TCTL, TCTL_PSP);
     // VFs see that their PF is in reset, and wait.
-    await reset(registers);
+    await resetPort(registers);
     await this.device.close();
   }
 
@@ -172,25 +179,6 @@ export class PfDriver implements Port {
     this.server.ping();
     this.listeners.onLink(up);
   }
-}
-
-/** Mask interrupts and reset the port (4.3.1); the EEPROM then gives the address back. */
-async function reset(registers: Registers<PfRegister>): Promise<void> {
-  registers.write(Pf.EIMC, ALL);
-  registers.write(Pf.IMC, ALL);
-  registers.set(Pf.CTRL, CTRL_RST);
-  // Not before 1 ms may registers be read; QEMU never tells that the EEPROM has been read.
-  await delay(RESET_MS);
-  for (let i = 0; i < 10 && (registers.read(Pf.EECD) & EECD_AUTO_RD) === 0; i++) await delay(1);
-  if (registers.read(Pf.STATUS) === ALL) {
-    throw new DriverError(
-      'the device does not answer after its reset',
-      'is it still there? lspci -v',
-    );
-  }
-  registers.write(Pf.EIMC, ALL);
-  registers.write(Pf.IMC, ALL);
-  registers.read(Pf.ICR);
 }
 
 function assertPoolFree(device: Device): void {

@@ -82,6 +82,12 @@ function txQueue<R extends number>(base: number, at: (offset: number) => R): TxQ
   };
 }
 
+/** The registers of a receive and a transmit queue. */
+export interface QueueRegisters<R extends number> {
+  readonly rxQueue: RxQueueRegisters<R>;
+  readonly txQueue: TxQueueRegisters<R>;
+}
+
 /** The physical function. `n` counts VFs, queues, pools or table entries from 0. */
 export const Pf = {
   // General (8.2) and EEPROM (8.4)
@@ -114,12 +120,14 @@ export const Pf = {
   RAH: (n: number) => pf(n < 16 ? 0x5404 + 8 * n : 0x54e4 + 8 * (n - 16)),
   VFTA: (n: number) => pf(0x5600 + 4 * n),
   MRQC: pf(0x5818),
-  rxQueue: (n: number) => rxQueue(0xc000 + 0x40 * n, pf),
+  queue: (n: number): QueueRegisters<PfRegister> => ({
+    rxQueue: rxQueue(0xc000 + 0x40 * n, pf),
+    txQueue: txQueue(0xe000 + 0x40 * n, pf),
+  }),
 
   // Transmit (8.12)
   TCTL: pf(0x0400),
   DTXCTL: pf(0x3590),
-  txQueue: (n: number) => txQueue(0xe000 + 0x40 * n, pf),
 
   // Virtualization (8.14): mailboxes, then the switch
   VMBMEM: (n: number) => pf(0x0800 + 0x40 * n),
@@ -135,6 +143,27 @@ export const Pf = {
   RPLOLR: pf(0x5af0),
   VLVF: (n: number) => pf(0x5d00 + 4 * n),
   UTA: (n: number) => pf(0xa000 + 4 * n),
+
+  // Receive side scaling (8.10)
+  RXCSUM: pf(0x5000),
+  RETA: (n: number) => pf(0x5c00 + 4 * n),
+  RSSRK: (n: number) => pf(0x5c80 + 4 * n),
+
+  // Statistics (8.18): cleared by reading
+  CRCERRS: pf(0x4000),
+  MPC: pf(0x4010),
+  RLEC: pf(0x4040),
+  GPRC: pf(0x4074),
+  BPRC: pf(0x4078),
+  MPRC: pf(0x407c),
+  GPTC: pf(0x4080),
+  GORCL: pf(0x4088),
+  GORCH: pf(0x408c),
+  GOTCL: pf(0x4090),
+  GOTCH: pf(0x4094),
+  RUC: pf(0x40a4),
+  ROC: pf(0x40ac),
+  RQDPC: (n: number) => pf(0xc030 + 0x40 * n),
 } as const;
 
 /** A virtual function (8.26). */
@@ -143,6 +172,12 @@ export const Vf = {
   STATUS: vf(0x0008),
   VMBMEM: vf(0x0800),
   V2PMAILBOX: vf(0x0c40),
+  /** Statistics: they count on, and wrap. */
+  GPRC: vf(0x0f10),
+  GPTC: vf(0x0f14),
+  GORC: vf(0x0f18),
+  GOTC: vf(0x0f34),
+  MPRC: vf(0x0f3c),
   EIMS: vf(0x1524),
   EIMC: vf(0x1528),
   EIAC: vf(0x152c),
@@ -167,6 +202,7 @@ export const MAX_JUMBO_FRAME = 9728;
 
 export const CTRL_SLU = 1 << 6; // set link up
 export const CTRL_RST = 1 << 26;
+export const CTRL_VME = 1 << 30; // strip VLAN tags
 export const CTRL_EXT_PFRSTD = 1 << 14; // PF reset done: VFs leave reset
 export const STATUS_LU = 1 << 1; // link up
 export const EECD_AUTO_RD = 1 << 9; // the EEPROM has been read
@@ -178,10 +214,14 @@ export const GPIE_MSIX_MODE = 1 << 4;
 export const GPIE_EIAME = 1 << 30;
 export const GPIE_PBA = 1 << 31;
 export const IVAR_VALID = 0x80;
+/** Where IVAR has the causes of queue `n`: receive in the byte at `shift`, transmit in the next. */
+export const ivarOf = (n: number) => ({ index: n & 7, shift: n < 8 ? 0 : 16 });
 /** EITR counts microseconds from bit 2 up (8.8). */
 export const eitr = (microseconds: number) => microseconds << 2;
 
 export const RCTL_EN = 1 << 1;
+export const RCTL_UPE = 1 << 3; // unicast promiscuous
+export const RCTL_MPE = 1 << 4; // multicast promiscuous
 export const RCTL_LPE = 1 << 5; // long packets, up to RLPML
 export const RCTL_BAM = 1 << 15; // accept broadcast
 export const RCTL_VFE = 1 << 18; // VLAN filter
@@ -189,11 +229,16 @@ export const RCTL_SECRC = 1 << 26; // strip the FCS
 export const TCTL_EN = 1 << 1;
 export const TCTL_PSP = 1 << 3; // pad short packets
 export const DTXCTL_VLAN_ADDED = 1 << 3;
+export const RXCSUM_PCSD = 1 << 13; // the hash, not a checksum, in receive descriptors
+export const MRQC_RSS = 2; // queues are chosen by hash
+export const MRQC_RSS_IPV4 = 1 << 17;
+export const MRQC_RSS_IPV6 = 1 << 20;
 export const MRQC_VMDQ = 3; // queues belong to pools, chosen by address
 export const RAH_AV = 1 << 31;
 export const rahPool = (pool: number) => 1 << (18 + pool);
 
-export const SRRCTL_BSIZEPKT_2K = 2;
+/** In KiB (8.10.2). */
+export const srrctlBufferSize = (bytes: number) => bytes >> 10;
 export const SRRCTL_DESCTYPE_ADV_ONEBUF = 1 << 25;
 export const SRRCTL_DROP_EN = 1 << 31; // a full queue drops, and does not hold up the others
 export const QUEUE_ENABLE = 1 << 25; // RXDCTL and TXDCTL

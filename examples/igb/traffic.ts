@@ -18,20 +18,17 @@ import {
   streamOf,
 } from './frames';
 import type { Mac } from './mac';
-import type { FrameSink } from './ring';
+import type { PacketPool } from './packet-pool';
 import { Signal } from './signal';
 
 /** What PF and VF drivers offer to whoever moves frames. */
 export interface Port {
   readonly mac: Mac;
-  readonly rx: { reap(sink: FrameSink, budget: number): number };
+  readonly pool: Pick<PacketPool, 'length' | 'take' | 'give' | 'words'>;
+  readonly rx: { rxBurst(ids: Uint32Array, max: number): number };
   readonly tx: {
-    readonly words: Uint32Array;
-    readonly free: number;
     readonly pending: number;
-    claim(): number;
-    push(length: number): void;
-    kick(): void;
+    txBurst(ids: Uint32Array, count: number): number;
   };
   linkUp(): boolean;
   /** Called when frames may have come or gone. */
@@ -49,7 +46,8 @@ const PROBE_INTERVAL_MS = 20;
 /** How long credit may fail to come before the same is assumed. */
 const CREDIT_MS = 2000;
 const LINK_POLL_MS = 20;
-const REAP_BUDGET = 256;
+/** Received frames before timers and other interrupts get their turn. */
+const BUDGET = 256;
 const NO_CREDIT = -1;
 
 export interface TrafficCounts {
@@ -70,12 +68,14 @@ interface Creditor {
   given: number;
 }
 
-export class Traffic implements FrameSink {
+export class Traffic {
   /** Called after frames have been received. */
   onReceive: () => void = () => {};
   private readonly checker = new FrameChecker();
   private readonly creditors: Creditor[] = [];
   private readonly wake = new Signal();
+  private readonly received = new Uint32Array(BUDGET);
+  private readonly sending = new Uint32Array(BURST);
   private readonly stream = randomBytes(4).readUInt32LE();
   private tx = 0;
   private rx = 0;
@@ -101,21 +101,26 @@ export class Traffic implements FrameSink {
   /** Take in what has come. */
   readonly receive = (): void => {
     if (this.closed) return;
-    const count = this.port.rx.reap(this, REAP_BUDGET);
+    const { rx, pool } = this.port;
+    const { received } = this;
+    const count = rx.rxBurst(received, BUDGET);
+    for (let i = 0; i < count; i++) {
+      const id = received[i]!;
+      this.take(pool.words(id), pool.length(id));
+      pool.give(id);
+    }
     if (count > 0) {
       this.giveCredit();
       this.onReceive();
     }
-    // Timers and other interrupts get their turn before the rest.
-    if (count === REAP_BUDGET) setImmediate(this.receive);
+    if (count === BUDGET) setImmediate(this.receive);
     this.wake.notify();
   };
 
-  /** One received frame (FrameSink). */
-  frame(words: Uint32Array, index: number, length: number): void {
+  private take(words: Uint32Array, length: number): void {
     // The switch hands a broadcast to its sender, too.
-    if (isFrom(words, index, this.port.mac)) return;
-    switch (this.checker.check(words, index, length)) {
+    if (isFrom(words, 0, this.port.mac)) return;
+    switch (this.checker.check(words, 0, length)) {
       case 'good':
         this.rx++;
         break;
@@ -123,11 +128,11 @@ export class Traffic implements FrameSink {
         this.bad++;
         break;
       case 'probe':
-        this.answerProbe(words, index);
+        this.answerProbe(words);
         break;
       case 'credit':
-        if (streamOf(words, index) !== this.stream) break;
-        this.credit = Math.max(this.credit, Math.min(sequenceOf(words, index), this.tx));
+        if (streamOf(words, 0) !== this.stream) break;
+        this.credit = Math.max(this.credit, Math.min(sequenceOf(words, 0), this.tx));
         this.creditAt = Date.now();
         break;
     }
@@ -142,9 +147,8 @@ export class Traffic implements FrameSink {
     while (this.tx < count && !signal.aborted) {
       await this.link(signal);
       const window = paced ? BURST : WINDOW - (this.tx - this.credit);
-      const burst = Math.min(window, BURST, tx.free, count - this.tx);
+      const burst = this.sendBurst(writer, Math.min(window, BURST, count - this.tx));
       if (burst > 0) {
-        this.sendBurst(writer, burst);
         await (paced ? delay(PACE_MS) : nextTick());
       } else {
         await this.wake.wait(PACE_MS);
@@ -158,24 +162,40 @@ export class Traffic implements FrameSink {
     while (!this.port.linkUp() && !signal.aborted) await delay(LINK_POLL_MS);
   }
 
-  private sendBurst(writer: FrameWriter, count: number): void {
-    const { tx } = this.port;
-    for (let i = 0; i < count; i++) {
-      writer.writeTest(tx.words, tx.claim(), this.stream, this.tx++);
-      tx.push(FRAME_BYTES);
+  /** Send up to `count` test frames. Returns how many there was room for. */
+  private sendBurst(writer: FrameWriter, count: number): number {
+    const { sending } = this;
+    const { pool } = this.port;
+    let made = 0;
+    while (made < count) {
+      const id = pool.take(FRAME_BYTES);
+      if (id < 0) break;
+      writer.writeTest(pool.words(id), 0, this.stream, this.tx + made);
+      sending[made++] = id;
     }
-    tx.kick();
+    const sent = this.port.tx.txBurst(sending, made);
+    for (let i = sent; i < made; i++) pool.give(sending[i]!);
+    this.tx += sent;
+    return sent;
+  }
+
+  /** Send the frame that is in a buffer. False: there is no room, and the buffer is back. */
+  private sendOne(id: number): boolean {
+    this.sending[0] = id;
+    if (this.port.tx.txBurst(this.sending, 1) === 1) return true;
+    this.port.pool.give(id);
+    return false;
   }
 
   /** Whether the receiver is there and gives credit. */
   private async probe(writer: FrameWriter, signal: AbortSignal): Promise<boolean> {
-    const { tx } = this.port;
+    const { pool } = this.port;
     const deadline = Date.now() + PROBE_MS;
     while (Date.now() < deadline && !signal.aborted) {
-      if (tx.free > 0) {
-        writer.writeProbe(tx.words, tx.claim(), this.stream);
-        tx.push(FRAME_BYTES);
-        tx.kick();
+      const frame = pool.take(FRAME_BYTES);
+      if (frame >= 0) {
+        writer.writeProbe(pool.words(frame), 0, this.stream);
+        this.sendOne(frame);
       }
       const next = Date.now() + PROBE_INTERVAL_MS;
       while (Date.now() < next) {
@@ -186,14 +206,10 @@ export class Traffic implements FrameSink {
     return false;
   }
 
-  private answerProbe(words: Uint32Array, index: number): void {
-    const id = streamOf(words, index);
-    this.sendCredit(
-      new FrameWriter(this.port.mac, sourceOf(words, index)),
-      id,
-      this.checker.find(id)?.next ?? 0,
-    );
-    this.port.tx.kick();
+  private answerProbe(words: Uint32Array): void {
+    const id = streamOf(words, 0);
+    const writer = new FrameWriter(this.port.mac, sourceOf(words, 0));
+    this.sendCredit(writer, id, this.checker.find(id)?.next ?? 0);
   }
 
   private giveCredit(): void {
@@ -204,7 +220,6 @@ export class Traffic implements FrameSink {
       if (stream.next === creditor.given) continue;
       if (this.sendCredit(writer, stream.id, stream.next)) creditor.given = stream.next;
     }
-    this.port.tx.kick();
   }
 
   private addCreditor(stream: Stream): Creditor {
@@ -215,10 +230,10 @@ export class Traffic implements FrameSink {
   }
 
   private sendCredit(writer: FrameWriter, id: number, sequence: number): boolean {
-    const { tx } = this.port;
-    if (tx.free === 0) return false;
-    writer.writeCredit(tx.words, tx.claim(), id, sequence);
-    tx.push(FRAME_BYTES);
-    return true;
+    const { pool } = this.port;
+    const frame = pool.take(FRAME_BYTES);
+    if (frame < 0) return false;
+    writer.writeCredit(pool.words(frame), 0, id, sequence);
+    return this.sendOne(frame);
   }
 }

@@ -6,11 +6,15 @@ import { type Device, openDevice } from 'vfio';
 import { DriverError } from './errors';
 import { isUnicast, type Mac, macFromWords, randomMac } from './mac';
 import { encodeReset, encodeSetMac, isAccepted, isClearToSend, VfMailbox } from './mailbox';
+import type { PacketPool } from './packet-pool';
 import { assert82576, VF_DEVICE_ID } from './pci-id';
+import { createQueues, type QueuePair } from './queue-pair';
 import { CTRL_RST, eitr, IVAR_VALID, Registers, STATUS_LU, Vf, type VfRegister } from './registers';
-import { RxRing, TxRing } from './ring';
+import type { RxQueue } from './rx-queue';
 import { Signal } from './signal';
+import { VfCounters, type VfStatistics } from './statistics';
 import type { Port } from './traffic';
+import type { TxQueue } from './tx-queue';
 
 // As in the kernel's igbvf: QEMU adds up what successive drivers write to IVAR.
 const TX_VECTOR = 0;
@@ -18,8 +22,6 @@ const RX_VECTOR = 1;
 const MAILBOX_VECTOR = 2;
 const ALL_VECTORS = (1 << TX_VECTOR) | (1 << RX_VECTOR) | (1 << MAILBOX_VECTOR);
 
-const RX_DESCRIPTORS = 1024;
-const TX_DESCRIPTORS = 256;
 const RX_INTERVAL_US = 50;
 const START_MS = 3000;
 /** Time for another driver to take the PF over. */
@@ -35,7 +37,11 @@ export class VfDriver implements Port {
   onFailure: (error: unknown) => void = () => {};
   mac: Mac = new Uint8Array(6);
   private readonly activity = new Signal();
+  readonly pool: PacketPool;
+  readonly rx: RxQueue<VfRegister>;
+  readonly tx: TxQueue<VfRegister>;
   private readonly mailbox: VfMailbox;
+  private readonly counters: VfCounters;
   private watchdog: NodeJS.Timeout | undefined;
   private recovering = false;
   private closed = false;
@@ -43,9 +49,10 @@ export class VfDriver implements Port {
   private constructor(
     readonly device: Device,
     private readonly registers: Registers<VfRegister>,
-    readonly rx: RxRing<VfRegister>,
-    readonly tx: TxRing<VfRegister>,
+    queues: QueuePair<VfRegister>,
   ) {
+    ({ pool: this.pool, rx: this.rx, tx: this.tx } = queues);
+    this.counters = new VfCounters(registers);
     this.mailbox = new VfMailbox(registers, this.activity);
   }
 
@@ -55,9 +62,8 @@ export class VfDriver implements Port {
     try {
       assert82576(device, VF_DEVICE_ID);
       const registers = new Registers<VfRegister>(device.region('bar0'));
-      const rx = await RxRing.create(registers, Vf.rxQueue, device.dma, RX_DESCRIPTORS);
-      const tx = await TxRing.create(registers, Vf.txQueue, device.dma, TX_DESCRIPTORS);
-      const driver = new VfDriver(device, registers, rx, tx);
+      const queues = await createQueues(registers, Vf, device.dma);
+      const driver = new VfDriver(device, registers, queues);
       await driver.start();
       return driver;
     } catch (error) {
@@ -68,6 +74,10 @@ export class VfDriver implements Port {
 
   linkUp(): boolean {
     return !this.recovering && (this.registers.read(Vf.STATUS) & STATUS_LU) !== 0;
+  }
+
+  statistics(): VfStatistics {
+    return this.counters.read();
   }
 
   async close(): Promise<void> {
@@ -97,6 +107,8 @@ export class VfDriver implements Port {
     this.mailbox.forgetReset();
     this.setUpInterrupts();
     this.mac = await this.reset();
+    // What they count from; a reset may have cleared them.
+    this.counters.restart();
     this.rx.start();
     this.tx.start();
   }

@@ -31,6 +31,10 @@ export async function mapInChunks(
   unmap: (length: number) => Promise<unknown>,
 ): Promise<void> {
   const { onProgress, signal } = progress;
+  if (!onProgress && !signal) {
+    await map(0, size);
+    return;
+  }
   signal?.throwIfAborted();
   const chunk = pieceSize(size, pageSize, progress);
   let done = 0;

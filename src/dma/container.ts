@@ -123,9 +123,9 @@ export class Container implements DmaBackend {
     if (this.#groups.size === 0) this.#geometry = undefined;
   }
 
-  async map(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): Promise<void> {
-    if (this.#type === 'noiommu') return;
-    await ioctl.iommuMapDma(this.#fd, vaddr, iova, size, accessFlags(access));
+  map(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): Promise<void> {
+    if (this.#type === 'noiommu') return Promise.resolve();
+    return ioctl.iommuMapDma(this.#fd, vaddr, iova, size, accessFlags(access));
   }
 
   async updateVaddr(vaddr: bigint, iova: bigint, size: bigint): Promise<void> {
@@ -136,8 +136,8 @@ export class Container implements DmaBackend {
     await ioctl.iommuMapDmaVaddr(this.#fd, vaddr, iova, size);
   }
 
-  async unmap(iova: bigint, size: bigint): Promise<bigint> {
-    if (this.#type === 'noiommu') return size;
+  unmap(iova: bigint, size: bigint): Promise<bigint> {
+    if (this.#type === 'noiommu') return Promise.resolve(size);
     return ioctl.iommuUnmapDma(this.#fd, iova, size);
   }
 

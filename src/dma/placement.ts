@@ -40,8 +40,8 @@ export class Placement {
     }
     if (iova === undefined) {
       // On the boundary of its pages, memory takes as few entries of the IOMMU as there can be.
-      const constraints = { ...options, alignment: Math.max(alignment, pageSize) };
-      return this.#allocator.allocate(size, constraints);
+      const whole = Math.max(alignment, pageSize);
+      return this.#allocator.allocate(size, { alignment: whole, maxIova });
     }
     const last = iova + BigInt(size) - 1n;
     if (maxIova !== undefined && last > maxIova) {

@@ -10,6 +10,10 @@ const CACHE_LINE = 64;
 /** The most that one mapping holds, unless a single buffer is larger. */
 const SLAB = 64 << 20;
 
+/** In place of the next buffer of the list: there is none, or the buffer is not in the list. */
+const NONE = -1;
+const OUT = -2;
+
 /** What a pool needs of a DmaBuffer. */
 export interface PoolMemory {
   readonly u8: Uint8Array<ArrayBuffer>;
@@ -77,12 +81,16 @@ export class DmaPool implements AsyncDisposable {
   /** The halves of the buffers' IOVAs, by index: all that a hot path with indices needs. */
   readonly iovaLo: Uint32Array;
   readonly iovaHi: Uint32Array;
+  /** And whole: copied from here to a 64-bit view of a descriptor, one is no bigint in compiled code. */
+  readonly iovas: BigUint64Array;
   readonly #slabs: readonly PoolMemory[];
-  /** Indices of the buffers that are here; the last in is the first out, as it is warm in the cache. */
-  readonly #free: Int32Array;
+  /**
+   * The buffers that are here, as a list from `#first` on: by index, the next one, or OUT, or NONE. The
+   * last in is the first out, as it is warm in the cache.
+   */
+  readonly #next: Int32Array;
+  #first: number;
   #available: number;
-  /** 1: out. */
-  readonly #out: Uint8Array;
   #closing: Promise<void> | undefined;
 
   /** Made by `createPool`. */
@@ -92,16 +100,18 @@ export class DmaPool implements AsyncDisposable {
     this.#slabs = slabs;
     this.iovaLo = new Uint32Array(count);
     this.iovaHi = new Uint32Array(count);
+    this.iovas = new BigUint64Array(count);
     this.buffers = Array.from({ length: count }, (_, index) => {
       const slab = slabs[Math.floor(index / layout.perSlab)]!;
       const buffer = makeBuffer(slab, index, layout.offset(index % layout.perSlab), size);
       this.iovaLo[index] = buffer.iovaLo;
       this.iovaHi[index] = buffer.iovaHi;
+      this.iovas[index] = buffer.iova;
       return buffer;
     });
-    this.#free = Int32Array.from({ length: count }, (_, i) => count - 1 - i);
+    this.#next = Int32Array.from({ length: count }, (_, i) => (i + 1 < count ? i + 1 : NONE));
+    this.#first = 0;
     this.#available = count;
-    this.#out = new Uint8Array(count);
   }
 
   /** Buffers that can be taken now. */
@@ -121,12 +131,12 @@ export class DmaPool implements AsyncDisposable {
 
   /** The index of a buffer, -1 if all are out. @throws ERR_VFIO_CLOSED */
   takeIndex(): number {
-    const left = this.#available - 1;
-    const index = left < 0 ? -1 : this.#free[left]!;
+    const index = this.#first;
     this.#assertOpen(Math.max(index, 0));
-    if (index < 0) return -1;
-    this.#available = left;
-    this.#out[index] = 1;
+    if (index === NONE) return -1;
+    this.#first = this.#next[index]!;
+    this.#next[index] = OUT;
+    this.#available--;
     return index;
   }
 
@@ -145,10 +155,53 @@ export class DmaPool implements AsyncDisposable {
 
   /** @throws ERR_VFIO_OUT_OF_RANGE (no such index), ERR_VFIO_NOT_TAKEN (given back before), ERR_VFIO_CLOSED */
   giveIndex(index: number): void {
-    if (this.#out[index] !== 1) throw this.#notOut(index);
+    if (this.#next[index] !== OUT) throw this.#notOut(index);
     this.#assertOpen(index);
-    this.#out[index] = 0;
-    this.#free[this.#available++] = index;
+    this.#next[index] = this.#first;
+    this.#first = index;
+    this.#available++;
+  }
+
+  /**
+   * As many indices as there are, at most `count`, into `into` from `start` on: a burst's worth, for one
+   * check that the pool is open. Returns how many. @throws ERR_VFIO_CLOSED
+   */
+  takeIndices(into: Uint32Array, start: number, count: number): number {
+    this.#assertOpen(0);
+    const next = this.#next;
+    const end = start + Math.min(count, this.#available, into.length - start);
+    let first = this.#first;
+    for (let i = start; i < end; i++) {
+      into[i] = first;
+      const after = next[first]!;
+      next[first] = OUT;
+      first = after;
+    }
+    const taken = Math.max(end - start, 0);
+    this.#first = first;
+    this.#available -= taken;
+    return taken;
+  }
+
+  /**
+   * Give back `count` indices that stand in `from` from `start` on; those before one that is refused
+   * are in the pool then. @throws as `giveIndex`
+   */
+  giveIndices(from: Uint32Array, start: number, count: number): void {
+    this.#assertOpen(0);
+    const next = this.#next;
+    const end = start + count;
+    let first = this.#first;
+    let i = start;
+    for (; i < end; i++) {
+      const index = from[i]!;
+      if (next[index] !== OUT) break;
+      next[index] = first;
+      first = index;
+    }
+    this.#first = first;
+    this.#available += i - start;
+    if (i < end) throw this.#notOut(from[i]!);
   }
 
   /** Close the mappings, also under buffers that are out: their views are detached. Idempotent. */
@@ -167,7 +220,7 @@ export class DmaPool implements AsyncDisposable {
   }
 
   #notOut(index: number): VfioError {
-    if (this.#out[index] === undefined) {
+    if (this.#next[index] === undefined) {
       return new VfioError(
         'ERR_VFIO_OUT_OF_RANGE',
         `no buffer ${index} in a pool of ${this.count}`,

@@ -30,14 +30,22 @@ export function callStruct(
 /** Pinning or letting go of this much takes less than the way to the thread pool and back. */
 const BRIEF = 1n << 21n;
 
+/**
+ * Whether `callStructSized` calls at once, and not on the thread pool: then the argument is free again
+ * as it returns, and can be one that is kept.
+ */
+export function isBrief(bytes: bigint): boolean {
+  return bytes <= BRIEF;
+}
+
 /** A request whose time grows with the `bytes` of memory that it is about: on the thread pool if they are many. */
-export async function callStructSized(
+export function callStructSized(
   fd: number,
   ioctl: RequestName,
   arg: { readonly bytes: Uint8Array },
   bytes: bigint,
-): Promise<number> {
-  return bytes > BRIEF ? callStructAsync(fd, ioctl, arg) : callStruct(fd, ioctl, arg);
+): number | Promise<number> {
+  return isBrief(bytes) ? callStruct(fd, ioctl, arg) : callStructAsync(fd, ioctl, arg);
 }
 
 export async function callValueAsync(fd: number, ioctl: RequestName, value = 0): Promise<number> {

@@ -1,8 +1,12 @@
 /** Requests on a container (/dev/vfio/vfio) and its type1 IOMMU. */
-import { callStruct, callStructAsync, callStructSized, callValue } from './call';
+import { callStruct, callStructAsync, callStructSized, callValue, isBrief } from './call';
 import { type Capability, callWithCapabilities, trailing } from './capabilities';
 import * as c from './constants';
 import * as s from './structs';
+
+/** Arguments that are kept: memory for new ones costs more than these requests. */
+const briefMap = s.vfio_iommu_type1_dma_map.create();
+const briefUnmap = s.vfio_iommu_type1_dma_unmap.create();
 
 export function getApiVersion(fd: number): number {
   return callValue(fd, 'VFIO_GET_API_VERSION');
@@ -79,7 +83,7 @@ export async function iommuMapDma(
   size: bigint,
   flags: number,
 ): Promise<void> {
-  const arg = s.vfio_iommu_type1_dma_map.create();
+  const arg = isBrief(size) ? briefMap : s.vfio_iommu_type1_dma_map.create();
   arg.flags = flags;
   arg.vaddr = vaddr;
   arg.iova = iova;
@@ -109,8 +113,12 @@ function unmapArgument(iova: bigint, size: bigint) {
 
 /** Bytes unmapped: 0 where nothing was mapped. */
 export async function iommuUnmapDma(fd: number, iova: bigint, size: bigint): Promise<bigint> {
-  const arg = unmapArgument(iova, size);
-  await callStructSized(fd, 'VFIO_IOMMU_UNMAP_DMA', arg, size);
+  const arg = isBrief(size) ? briefUnmap : s.vfio_iommu_type1_dma_unmap.create();
+  arg.iova = iova;
+  arg.size = size;
+  const done = callStructSized(fd, 'VFIO_IOMMU_UNMAP_DMA', arg, size);
+  // What is kept is read before anybody else can use it.
+  if (typeof done !== 'number') await done;
   return arg.size;
 }
 

@@ -23,6 +23,16 @@ const presets: Readonly<Record<string, Preset>> = {
     ...rootPort(place),
     ...['-device', `igb,id=${place.id},bus=${place.id}-port,romfile=${properties}`],
   ],
+  /** Two of them behind a port each, wired to each other by a hub of QEMU's. */
+  'igb-pair': (place, properties) =>
+    [0, 1].flatMap((n) => [
+      ...['-netdev', `hubport,id=${place.id}-net${n},hubid=${place.chassis}`],
+      ...['-device', `pcie-root-port,id=${place.id}-port${n},chassis=${place.chassis},slot=${n}`],
+      ...[
+        '-device',
+        `igb,id=${place.id}-${n},bus=${place.id}-port${n},netdev=${place.id}-net${n},romfile=${properties}`,
+      ],
+    ]),
   /** QEMU's educational device: registers, a DMA engine, INTx and MSI. */
   edu: ({ id }, properties) => ['-device', `edu,id=${id}${properties}`],
   /** NVMe controller whose namespace has no storage behind it: reads give zeros. */
@@ -90,9 +100,9 @@ export function deviceArguments(specs: readonly string[]): string[] {
   });
 }
 
-/** Whether one of the devices is an igb, whose VFs restrict the guest's memory. */
+/** Whether igb is among the devices, whose VFs restrict the guest's memory. */
 export function hasIgb(specs: readonly string[]): boolean {
-  return specs.some((spec) => splitSpec(spec)[0] === 'igb');
+  return specs.some((spec) => ['igb', 'igb-pair'].includes(splitSpec(spec)[0]));
 }
 
 /** A name and, if any, its properties with their leading comma. */

@@ -48,6 +48,23 @@ describe('deviceArguments', () => {
     expect(functions[1]).toMatch(/bus=e1000e-pair0-port,addr=0\.1/);
   });
 
+  test('wires two ports of a card to each other, and not to those of another pair', () => {
+    const args = deviceArguments(['igb-pair', 'igb-pair']);
+    expect(valuesOf(args, '-netdev')).toEqual([
+      'hubport,id=igb-pair0-net0,hubid=1',
+      'hubport,id=igb-pair0-net1,hubid=1',
+      'hubport,id=igb-pair1-net0,hubid=2',
+      'hubport,id=igb-pair1-net1,hubid=2',
+    ]);
+    const devices = valuesOf(args, '-device');
+    const cards = devices.filter((device) => device.startsWith('igb,'));
+    expect(cards.map((card) => /netdev=([^,]+)/.exec(card)![1])).toEqual(
+      valuesOf(args, '-netdev').map((netdev) => /id=([^,]+)/.exec(netdev)![1]),
+    );
+    const slots = devices.flatMap((device) => /chassis=\d+,slot=\d+/.exec(device) ?? []);
+    expect(new Set(slots).size).toBe(4);
+  });
+
   test('puts a conventional device behind a bridge', () => {
     const [port, bridge, device] = valuesOf(deviceArguments(['e1000-bridge']), '-device');
     expect(port).toMatch(/^pcie-root-port/);
@@ -75,6 +92,7 @@ describe('deviceArguments', () => {
 
   test('knows an igb by its properties or without', () => {
     expect(hasIgb(['edu', 'igb,mac=02:00:00:00:00:01'])).toBe(true);
+    expect(hasIgb(['edu', 'igb-pair'])).toBe(true);
     expect(hasIgb(['edu', 'igbvf-like'])).toBe(false);
   });
 });

@@ -296,3 +296,40 @@ createPool({ alloc }, { size: 64, count: 8 }).then((pool) => {
   console.log(JSON.stringify(result));
 });
 `;
+
+describe('bursts of indices', () => {
+  const ids = new Uint32Array(8);
+
+  test('as many as there are, each once, and back', async () => {
+    const pool = await createPool(new FakeSpace(), { size: 64, count: 6 });
+    expect(pool.takeIndices(ids, 0, 4)).toBe(4);
+    const single = pool.takeIndex();
+    expect(pool.takeIndices(ids, 4, 4)).toBe(1);
+    expect([...ids.subarray(0, 5), single].sort()).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(pool.takeIndices(ids, 0, 8)).toBe(0);
+    pool.giveIndices(ids, 1, 3);
+    expect(pool.available).toBe(3);
+    expect(pool.takeIndices(ids, 6, 100)).toBe(2);
+    expect(pool.takeIndices(ids, 9, 1)).toBe(0);
+    expect(pool.takeIndices(ids, 0, 100)).toBe(1);
+  });
+
+  test('one that is not out is refused, and those before it are in the pool', async () => {
+    const pool = await createPool(new FakeSpace(), { size: 64, count: 6 });
+    pool.takeIndices(ids, 0, 3);
+    ids[2] = ids[0]!;
+    expect(() => pool.giveIndices(ids, 0, 3)).toThrow(code('ERR_VFIO_NOT_TAKEN'));
+    expect(pool.available).toBe(5);
+    ids[0] = 6;
+    expect(() => pool.giveIndices(ids, 0, 1)).toThrow(code('ERR_VFIO_OUT_OF_RANGE'));
+    expect(() => pool.giveIndices(ids, 8, 1)).toThrow(code('ERR_VFIO_OUT_OF_RANGE'));
+  });
+
+  test('not from a closed pool', async () => {
+    const pool = await createPool(new FakeSpace(), { size: 64, count: 6 });
+    pool.takeIndices(ids, 0, 3);
+    await pool.close();
+    expect(() => pool.takeIndices(ids, 0, 1)).toThrow(code('ERR_VFIO_CLOSED'));
+    expect(() => pool.giveIndices(ids, 0, 3)).toThrow(code('ERR_VFIO_CLOSED'));
+  });
+});

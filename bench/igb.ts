@@ -1,0 +1,121 @@
+/** The rows of the igb driver; bench/c/igb.c has the same in C. */
+import { PerformanceObserver } from 'node:perf_hooks';
+import { setImmediate as turn } from 'node:timers/promises';
+import { openAddressSpace } from 'vfio';
+import { BURST, Forwarder } from '../examples/igb/forwarder';
+import type { PacketPool } from '../examples/igb/packet-pool';
+import { IgbPort } from '../examples/igb/port';
+
+const RING = 1024;
+const BUFFERS = 4608;
+/** And four of FCS. */
+const FRAME_BYTES = 60;
+const IN_FLIGHT = 2 * BURST;
+const LINK_MS = 10_000;
+
+/** Frames in all buffers, so that they are only to be sent. */
+export function makeFrames({ buffers, info }: PacketPool): void {
+  for (const { u8 } of buffers.buffers) {
+    u8.fill(0xff, 0, 6);
+    u8.fill(0x02, 6, 12);
+    u8.fill(0x88, 12, 14);
+  }
+  info.fill(FRAME_BYTES);
+}
+
+/** Sends what stands in the buffers, a burst at a time. */
+export class Sender {
+  private readonly ids = new Uint32Array(BURST);
+
+  constructor(
+    private readonly pool: PacketPool,
+    private readonly tx: {
+      readonly pending: number;
+      txBurst(ids: Uint32Array, count: number): number;
+    },
+  ) {}
+
+  send(count: number): void {
+    const { ids, pool, tx } = this;
+    for (let sent = 0; sent < count; ) {
+      const made = pool.buffers.takeIndices(ids, 0, BURST);
+      const done = tx.txBurst(ids, made);
+      pool.buffers.giveIndices(ids, done, made - done);
+      sent += done;
+    }
+    while (tx.pending > 0);
+  }
+}
+
+/** Frames a second. */
+export async function transmitRate(bdf: string, count: number): Promise<number> {
+  const port = await IgbPort.open(bdf, { rxCount: RING, txCount: RING, pool: { count: BUFFERS } });
+  const { pool, tx } = port.queues[0]!;
+  makeFrames(pool);
+  await port.waitForLink(LINK_MS);
+  const sender = new Sender(pool, tx);
+  sender.send(count / 2);
+  const start = performance.now();
+  sender.send(count);
+  const rate = count / ((performance.now() - start) / 1e3);
+  await port.close();
+  return rate;
+}
+
+/** Two ports that are wired to each other, with frames going round for ever. */
+async function forwarding<T>(
+  [first, second]: readonly [string, string],
+  measure: (forwarder: Forwarder) => T | Promise<T>,
+): Promise<T> {
+  const addressSpace = openAddressSpace();
+  const rings = { addressSpace, rxCount: RING, txCount: RING };
+  const a = await IgbPort.open(first, { ...rings, pool: { count: BUFFERS } });
+  const { pool } = a.queues[0]!;
+  const b = await IgbPort.open(second, { ...rings, pool });
+  makeFrames(pool);
+  for (const port of [a, b]) {
+    port.filters.setPromiscuity('all');
+    await port.waitForLink(LINK_MS);
+  }
+  for (const port of [a, b]) new Sender(pool, port.queues[0]!.tx).send(IN_FLIGHT);
+  const result = await measure(new Forwarder(pool, a.queues[0]!, b.queues[0]!));
+  await b.close();
+  await a.close();
+  await addressSpace.close();
+  return result;
+}
+
+/** At least `count` frames. */
+export function forwardFrames(forwarder: Forwarder, count: number): void {
+  const end = forwarder.forwarded + count;
+  while (forwarder.forwarded < end) forwarder.poll();
+}
+
+/** Frames a second. */
+export function forwardRate(bdfs: readonly [string, string], count: number): Promise<number> {
+  return forwarding(bdfs, (forwarder) => {
+    forwardFrames(forwarder, count / 2);
+    const start = performance.now();
+    forwardFrames(forwarder, count);
+    return count / ((performance.now() - start) / 1e3);
+  });
+}
+
+/** The longest pause, in ms, for a collection of garbage while frames are forwarded for `seconds`. */
+export function forwardGcPause(bdfs: readonly [string, string], seconds: number): Promise<number> {
+  return forwarding(bdfs, async (forwarder) => {
+    forwardFrames(forwarder, 50_000);
+    let longest = 0;
+    const observer = new PerformanceObserver((list) => {
+      for (const { duration } of list.getEntries()) longest = Math.max(longest, duration);
+    });
+    observer.observe({ entryTypes: ['gc'] });
+    const end = performance.now() + seconds * 1e3;
+    while (performance.now() < end) {
+      forwardFrames(forwarder, 4096);
+      await turn();
+    }
+    observer.disconnect();
+    return longest;
+  });
+}

@@ -1,0 +1,50 @@
+/** Layer 2 forwarding between two queue pairs that share a pool: what comes in on one goes out on the other. */
+import type { PacketPool } from './packet-pool';
+
+/** What the two sides have. */
+export interface ForwardingSide {
+  readonly rx: { rxBurst(ids: Uint32Array, max: number): number };
+  readonly tx: { txBurst(ids: Uint32Array, count: number): number };
+}
+
+export const BURST = 32;
+
+export class Forwarder {
+  private readonly counts = new Float64Array(2);
+  private readonly ids = new Uint32Array(BURST);
+
+  /** @param pool that all four queues have */
+  constructor(
+    private readonly pool: PacketPool,
+    private readonly a: ForwardingSide,
+    private readonly b: ForwardingSide,
+  ) {}
+
+  /** Frames passed on. */
+  get forwarded(): number {
+    return this.counts[0]!;
+  }
+
+  /** Frames that found the transmit queue full. */
+  get dropped(): number {
+    return this.counts[1]!;
+  }
+
+  /** A burst each way, at most. Returns how many frames came in. */
+  poll(): number {
+    return this.pass(this.a, this.b) + this.pass(this.b, this.a);
+  }
+
+  private pass(from: ForwardingSide, to: ForwardingSide): number {
+    const { ids, pool } = this;
+    const received = from.rx.rxBurst(ids, BURST);
+    if (received === 0) return 0;
+    const sent = to.tx.txBurst(ids, received);
+    this.counts[0]! += sent;
+    if (sent < received) {
+      this.counts[1]! += received - sent;
+      pool.buffers.giveIndices(ids, sent, received - sent);
+    }
+    return received;
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * A receive queue: advanced descriptors (7.1.5), one buffer of a pool each. `rxBurst` allocates
+ * nothing and writes one doorbell.
+ */
+import {
+  DESCRIPTOR_BYTES,
+  DESCRIPTOR_WORDS,
+  enableQueue,
+  type RingMemory,
+} from './descriptor-ring';
+import { BYTES, ERRORS, newCounters, PACKETS, type PacketPool } from './packet-pool';
+import {
+  QUEUE_ENABLE,
+  type Registers,
+  type RxQueueRegisters,
+  SRRCTL_DESCTYPE_ADV_ONEBUF,
+  SRRCTL_DROP_EN,
+  srrctlBufferSize,
+} from './registers';
+
+// As the device writes a descriptor back (7.1.5.2): word 2 is status, word 3 length and VLAN.
+const STATUS = 2;
+const LENGTH = 3;
+const DONE = 1 << 0;
+const END_OF_PACKET = 1 << 1;
+const VLAN_STRIPPED = 1 << 3;
+const ERROR = 1 << 31;
+const LENGTH_MASK = 0xffff;
+
+/**
+ * Once the first descriptor of a burst was read atomically, what is read after it is as fresh, and in
+ * this order on x86-64: loads are not reordered, and no compiler moves them across an atomic one.
+ */
+const ORDERED = process.arch === 'x64';
+
+export class RxQueue<R extends number> {
+  private readonly counters = newCounters();
+  private readonly descriptors: Uint32Array;
+  private readonly mask: number;
+  /** By descriptor: the buffer that it holds. */
+  private readonly held: Uint32Array;
+  private readonly addresses: BigUint64Array;
+  private readonly iovas: BigUint64Array;
+  /** Descriptors from `next` up to `tail` are the device's. */
+  private next = 0;
+  private tail = 0;
+  /** The rest of a frame of several descriptors is dropped, too. */
+  private skipping = false;
+
+  /** @param memory of `count` descriptors; see `allocateRing` */
+  constructor(
+    private readonly registers: Registers<R>,
+    private readonly queue: RxQueueRegisters<R>,
+    private readonly memory: RingMemory,
+    private readonly pool: PacketPool,
+    count: number,
+  ) {
+    this.descriptors = memory.u32;
+    this.mask = count - 1;
+    this.held = new Uint32Array(count);
+    this.addresses = memory.u64;
+    this.iovas = pool.buffers.iovas;
+  }
+
+  /** Frames handed out, and their bytes. */
+  get packets(): number {
+    return this.counters[PACKETS]!;
+  }
+
+  get bytes(): number {
+    return this.counters[BYTES]!;
+  }
+
+  /** Frames that did not fit one buffer or had an error; they are dropped. */
+  get errors(): number {
+    return this.counters[ERRORS]!;
+  }
+
+  /** Give the queue buffers and enable it; again after each reset of the function. */
+  start(): void {
+    const { registers, queue, memory, pool } = this;
+    this.release();
+    this.skipping = false;
+    registers.write(queue.RDBAL, memory.iovaLo);
+    registers.write(queue.RDBAH, memory.iovaHi);
+    registers.write(queue.RDLEN, (this.mask + 1) * DESCRIPTOR_BYTES);
+    const size = srrctlBufferSize(pool.bufferBytes);
+    registers.write(queue.SRRCTL, SRRCTL_DESCTYPE_ADV_ONEBUF | SRRCTL_DROP_EN | size);
+    registers.write(queue.RDH, 0);
+    registers.write(queue.RDT, 0);
+    enableQueue(registers, queue.RXDCTL, 'receive');
+    this.refill();
+  }
+
+  stop(): void {
+    this.registers.clear(this.queue.RXDCTL, QUEUE_ENABLE);
+  }
+
+  /**
+   * Up to `max` received frames into `ids`, which the caller owns from then on; lengths and VLANs are
+   * in the pool. Their places are filled from the pool, now or, if it is empty, later. Returns how many.
+   */
+  rxBurst(ids: Uint32Array, max: number): number {
+    const { descriptors, held, mask } = this;
+    const { info } = this.pool;
+    const tail = this.tail;
+    let next = this.next;
+    let bytes = 0;
+    let count = 0;
+    if (next === tail) return 0;
+    let at = next * DESCRIPTOR_WORDS;
+    let status = Atomics.load(descriptors, at + STATUS);
+    // The device writes the word with the status last.
+    while ((status & DONE) !== 0 && count < max) {
+      const id = held[next]!;
+      if ((status & (END_OF_PACKET | ERROR)) === END_OF_PACKET && !this.skipping) {
+        const word = descriptors[at + LENGTH]!;
+        info[id] = status & VLAN_STRIPPED ? word : word & LENGTH_MASK;
+        bytes += word & LENGTH_MASK;
+        ids[count++] = id;
+      } else {
+        this.drop(id, status);
+      }
+      next = (next + 1) & mask;
+      if (next === tail) break;
+      at = next * DESCRIPTOR_WORDS;
+      status = ORDERED ? descriptors[at + STATUS]! : Atomics.load(descriptors, at + STATUS);
+    }
+    if (next === this.next) return 0;
+    this.next = next;
+    this.counters[PACKETS]! += count;
+    this.counters[BYTES]! += bytes;
+    this.refill();
+    return count;
+  }
+
+  private drop(id: number, status: number): void {
+    const last = (status & END_OF_PACKET) !== 0;
+    if (last) this.counters[ERRORS]!++;
+    this.skipping = !last;
+    this.pool.give(id);
+  }
+
+  /** Fill all places but one, for head equal to tail means empty. */
+  private refill(): void {
+    const { mask, tail } = this;
+    const wanted = (this.next - tail - 1) & mask;
+    const straight = Math.min(wanted, mask + 1 - tail);
+    let count = this.post(tail, straight);
+    if (count === straight && straight < wanted) count += this.post(0, wanted - straight);
+    if (count === 0) return;
+    this.tail = (tail + count) & mask;
+    this.registers.write(this.queue.RDT, this.tail);
+  }
+
+  /** Give `count` descriptors from `first` on a buffer each. Returns how many there were. */
+  private post(first: number, count: number): number {
+    const { held, addresses, iovas } = this;
+    const taken = this.pool.buffers.takeIndices(held, first, count);
+    for (let i = first; i < first + taken; i++) {
+      // As the device reads a descriptor (7.1.5.1): packet address, no header address.
+      addresses[2 * i] = iovas[held[i]!]!;
+      addresses[2 * i + 1] = 0n;
+    }
+    return taken;
+  }
+
+  /** Back to the pool with what the device had. */
+  private release(): void {
+    while (this.next !== this.tail) {
+      this.pool.give(this.held[this.next]!);
+      this.next = (this.next + 1) & this.mask;
+    }
+    this.next = 0;
+    this.tail = 0;
+  }
+}
