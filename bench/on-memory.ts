@@ -10,7 +10,7 @@ import {
   VFIO_REGION_INFO_FLAG_MMAP,
   VFIO_REGION_INFO_FLAG_READ,
   VFIO_REGION_INFO_FLAG_WRITE,
-} from '../src/ioctl/constants';
+} from '../src/ioctl/abi/constants';
 import { MEMORY_FILE, native, PROT_READ, PROT_WRITE } from '../src/native';
 import { bytesPerIo, bytesPerPacket } from './allocation';
 import { median } from './statistics';

@@ -1,6 +1,6 @@
 import type { UapiProbe } from '../device/uapi-probe';
-import { since } from '../ioctl/releases';
-import { uapi } from '../ioctl/uapi';
+import { since } from '../ioctl/abi/releases';
+import { uapi } from '../ioctl/abi/uapi';
 
 /** What `vfio uapi --json` prints. */
 export interface UapiDocument {

@@ -1,7 +1,7 @@
 /** A device opened through VFIO. */
 import type { AddressSpace } from '../dma/address-space';
 import { check, closedError, isErrno, VfioError } from '../errors';
-import { VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET } from '../ioctl/constants';
+import { VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET } from '../ioctl/abi/constants';
 import * as ioctl from '../ioctl/device';
 import type { IommuHwInfo } from '../ioctl/iommufd';
 import type { Irq, IrqKind, IrqListener, IrqName } from '../irq/irq';

@@ -1,5 +1,5 @@
 /** What of VFIO_DEVICE_FEATURE a device has. */
-import * as c from '../ioctl/constants';
+import * as c from '../ioctl/abi/constants';
 import { deviceFeatureProbe } from '../ioctl/device';
 
 const features = {

@@ -1,7 +1,7 @@
 /** The display of a virtual GPU (an mdev such as those of i915, or mbochs and mdpy of the kernel's samples). */
 import { isErrno, VfioError } from '../errors';
+import { VFIO_GFX_PLANE_TYPE_DMABUF, VFIO_GFX_PLANE_TYPE_REGION } from '../ioctl/abi/gfx-constants';
 import * as ioctl from '../ioctl/gfx';
-import { VFIO_GFX_PLANE_TYPE_DMABUF, VFIO_GFX_PLANE_TYPE_REGION } from '../ioctl/gfx-constants';
 
 /** drm_mode.h: DRM_PLANE_TYPE_PRIMARY and DRM_PLANE_TYPE_CURSOR. */
 const planes = { primary: 1, cursor: 2 } as const;

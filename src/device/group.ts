@@ -4,7 +4,7 @@ import { AddressSpace } from '../dma/address-space';
 import { Container } from '../dma/container';
 import { check, closedError, isErrno, systemError, VfioError } from '../errors';
 import { hints } from '../hints';
-import { VFIO_GROUP_FLAGS_VIABLE } from '../ioctl/constants';
+import { VFIO_GROUP_FLAGS_VIABLE } from '../ioctl/abi/constants';
 import { groupGetDeviceFd, groupGetStatus } from '../ioctl/group';
 import { native } from '../native';
 import { findHolders } from '../pci/holders';

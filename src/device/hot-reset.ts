@@ -1,8 +1,8 @@
 /** The reset of a whole PCI slot or bus, with all devices on it. */
 import { isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
+import { VFIO_PCI_DEVID_NOT_OWNED } from '../ioctl/abi/hot-reset-constants';
 import * as ioctl from '../ioctl/hot-reset';
-import { VFIO_PCI_DEVID_NOT_OWNED } from '../ioctl/hot-reset-constants';
 import { readPciDevice } from '../pci/sysfs';
 import { Group } from './group';
 

@@ -1,6 +1,6 @@
 /** The interrupts of a device, by kind, and the two that are about the device itself: ERR and REQ. */
 import { isErrno, VfioError } from '../errors';
-import { VFIO_DEVICE_FLAGS_PCI } from '../ioctl/constants';
+import { VFIO_DEVICE_FLAGS_PCI } from '../ioctl/abi/constants';
 import { type DeviceInfo, deviceGetIrqInfo, type IrqInfo } from '../ioctl/device';
 import { Irq, type IrqKind, type IrqListener, type IrqName, irqIndices } from '../irq/irq';
 

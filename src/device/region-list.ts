@@ -1,5 +1,5 @@
 /** What regions a device has. */
-import * as abi from '../ioctl/constants';
+import * as abi from '../ioctl/abi/constants';
 import type { RegionInfo } from '../ioctl/device';
 import { type RegionType, regionType } from '../ioctl/region-info';
 import { type RegionName, regionIndices } from './region';

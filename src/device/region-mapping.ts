@@ -1,6 +1,6 @@
 /** The memory behind a region: all of it mapped, parts of it, or none. */
 import { check, systemError, VfioError } from '../errors';
-import * as abi from '../ioctl/constants';
+import * as abi from '../ioctl/abi/constants';
 import type { RegionInfo } from '../ioctl/device';
 import { regionSparseAreas, type SparseArea } from '../ioctl/region-info';
 import { MEMORY_DEVICE, native, PROT_READ, PROT_WRITE, type RegisterAccessors } from '../native';

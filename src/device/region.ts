@@ -2,7 +2,7 @@
 import { constants } from 'node:os';
 import { check, closedError, systemError, VfioError } from '../errors';
 import { hints } from '../hints';
-import * as abi from '../ioctl/constants';
+import * as abi from '../ioctl/abi/constants';
 import type { RegionInfo } from '../ioctl/device';
 import { deviceFeatureDmaBuf } from '../ioctl/device-features';
 import type { EventfdHandle } from '../irq/eventfd';

@@ -1,11 +1,11 @@
 /** Questions about the ABI to open descriptors: none of them changes anything. */
 import { isErrno } from '../errors';
-import * as c from '../ioctl/constants';
+import * as c from '../ioctl/abi/constants';
+import type { RequestName } from '../ioctl/abi/requests';
+import { uapi } from '../ioctl/abi/uapi';
 import { checkExtension, iommuGetInfo } from '../ioctl/container';
 import { deviceFeature, deviceGetInfo, deviceGetRegionInfo } from '../ioctl/device';
 import { knowsRequest } from '../ioctl/knows';
-import type { RequestName } from '../ioctl/requests';
-import { uapi } from '../ioctl/uapi';
 import { type FeatureFinding, Findings, type UapiFinding } from './uapi-findings';
 
 /** The constants that VFIO_CHECK_EXTENSION takes. */

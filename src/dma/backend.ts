@@ -1,4 +1,4 @@
-import { VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE } from '../ioctl/constants';
+import { VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE } from '../ioctl/abi/constants';
 import type { IovaRange } from '../ioctl/container';
 
 /** What devices may do with memory. */

@@ -2,7 +2,7 @@
 import { constants as fsConstants } from 'node:fs';
 import { isErrno, systemError, VfioError } from '../errors';
 import { hints } from '../hints';
-import * as abi from '../ioctl/constants';
+import * as abi from '../ioctl/abi/constants';
 import * as ioctl from '../ioctl/container';
 import { groupSetContainer, groupUnsetContainer } from '../ioctl/group';
 import { native } from '../native';

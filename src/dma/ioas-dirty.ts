@@ -1,11 +1,11 @@
 /** Dirty tracking of an IOAS: the IOMMU notes it, in page tables that were made for that. */
 import { isErrno, VfioError } from '../errors';
-import { iommuDestroy } from '../ioctl/iommufd';
 import {
   IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
   IOMMU_HWPT_DIRTY_TRACKING_ENABLE,
   IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR,
-} from '../ioctl/iommufd-constants';
+} from '../ioctl/abi/iommufd-constants';
+import { iommuDestroy } from '../ioctl/iommufd';
 import {
   iommuHwptAlloc,
   iommuHwptGetDirtyBitmap,

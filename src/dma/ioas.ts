@@ -1,8 +1,8 @@
 /** An I/O address space of iommufd (IOAS). */
 import { isErrno, VfioError } from '../errors';
+import * as abi from '../ioctl/abi/iommufd-constants';
 import type { IovaRange } from '../ioctl/container';
 import { iommuDestroy, iommuOptionSet } from '../ioctl/iommufd';
-import * as abi from '../ioctl/iommufd-constants';
 import * as ioctl from '../ioctl/iommufd-ioas';
 import { native } from '../native';
 import type { DmaAccess, DmaBackend, Geometry } from './backend';

@@ -2,8 +2,8 @@
 import { constants as fsConstants } from 'node:fs';
 import { systemError, VfioError } from '../errors';
 import { hints } from '../hints';
+import { IOMMU_OPTION_RLIMIT_MODE } from '../ioctl/abi/iommufd-constants';
 import { iommuOptionGet, iommuOptionSet } from '../ioctl/iommufd';
-import { IOMMU_OPTION_RLIMIT_MODE } from '../ioctl/iommufd-constants';
 import { native } from '../native';
 import { IOMMUFD_PATH } from './container';
 

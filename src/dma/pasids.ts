@@ -3,8 +3,8 @@
  * it, for the PASIDs and for the device's own DMA.
  */
 import { VfioError } from '../errors';
+import { IOMMU_HWPT_ALLOC_PASID } from '../ioctl/abi/iommufd-constants';
 import { iommuDestroy, iommuHwInfo } from '../ioctl/iommufd';
-import { IOMMU_HWPT_ALLOC_PASID } from '../ioctl/iommufd-constants';
 import { iommuHwptAlloc } from '../ioctl/iommufd-hwpt';
 
 /** A device in an iommufd, and how a page table (or an IOAS) gets to it. */

@@ -1,7 +1,7 @@
 /** How every request is made: by name, with a typed error that carries it. */
 import { check, type VfioErrorDetails } from '../errors';
 import { native } from '../native';
-import { type RequestName, requests } from './requests';
+import { type RequestName, requests } from './abi/requests';
 
 function checked(result: number, ioctl: RequestName, details: VfioErrorDetails): number {
   return check(result, ioctl, { ...details, syscall: 'ioctl', ioctl });

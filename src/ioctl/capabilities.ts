@@ -1,9 +1,9 @@
 /** The capability chains behind info structs (`struct vfio_info_cap_header`). */
 import { VfioError } from '../errors';
+import type { FieldTypes, Struct, StructView } from './abi/layout';
+import type { RequestName } from './abi/requests';
+import { vfio_info_cap_header } from './abi/structs';
 import { callStruct } from './call';
-import type { FieldTypes, Struct, StructView } from './layout';
-import type { RequestName } from './requests';
-import { vfio_info_cap_header } from './structs';
 
 export interface Capability {
   readonly id: number;

@@ -1,10 +1,10 @@
 /** Requests on a device's own character device (/dev/vfio/devices/vfioN) that tie it to an iommufd. */
 import { VfioError } from '../errors';
 import { hints } from '../hints';
+import * as c from './abi/constants';
+import * as s from './abi/structs';
 import { callStructAsync } from './call';
-import * as c from './constants';
 import { type KernelBuffer, withKernelBufferAsync } from './kernel-buffer';
-import * as s from './structs';
 
 const UUID_SIZE = 16;
 

@@ -1,8 +1,9 @@
 /** Requests on a container (/dev/vfio/vfio) and its type1 IOMMU. */
+
+import * as c from './abi/constants';
+import * as s from './abi/structs';
 import { callStruct, callStructAsync, callStructSized, callValue, isBrief } from './call';
 import { type Capability, callWithCapabilities, trailing } from './capabilities';
-import * as c from './constants';
-import * as s from './structs';
 
 /** Arguments that are kept: memory for new ones costs more than these requests. */
 const briefMap = s.vfio_iommu_type1_dma_map.create();

@@ -2,12 +2,12 @@
 import { constants as fsConstants } from 'node:fs';
 import { check } from '../errors';
 import { native } from '../native';
+import * as c from './abi/constants';
+import type { FieldTypes, Struct } from './abi/layout';
+import * as s from './abi/structs';
 import { callStruct, callStructAsync } from './call';
-import * as c from './constants';
 import { readDirtyBitmap } from './dirty-bitmap';
 import { arrayOf, withKernelBufferAsync } from './kernel-buffer';
-import type { FieldTypes, Struct } from './layout';
-import * as s from './structs';
 
 /** The request for a feature, and a view of the struct behind its header. */
 function feature<F extends FieldTypes>(flags: number, layout: Struct<F>, extra = 0) {

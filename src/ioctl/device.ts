@@ -1,9 +1,9 @@
 /** Requests on a device descriptor. */
 import { isErrno, VfioError } from '../errors';
+import * as c from './abi/constants';
+import * as s from './abi/structs';
 import { callStruct, callStructAsync, callValueAsync } from './call';
 import { type Capability, callWithCapabilities } from './capabilities';
-import * as c from './constants';
-import * as s from './structs';
 
 export interface DeviceInfo {
   /** VFIO_DEVICE_FLAGS_*. */

@@ -1,9 +1,10 @@
 /** VFIO_IOMMU_DIRTY_PAGES: which pages of a type1 container devices may have written to. */
+
+import * as c from './abi/constants';
+import * as s from './abi/structs';
 import { callStructAsync } from './call';
-import * as c from './constants';
 import { readDirtyBitmap } from './dirty-bitmap';
 import type { KernelBuffer } from './kernel-buffer';
-import * as s from './structs';
 
 async function dirtyPages(fd: number, flags: number): Promise<void> {
   const arg = s.vfio_iommu_type1_dirty_bitmap.create();

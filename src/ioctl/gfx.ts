@@ -1,9 +1,9 @@
 /** Requests on the display of a virtual GPU. */
 import { check, isErrno } from '../errors';
 import { native } from '../native';
+import * as c from './abi/gfx-constants';
+import { vfio_device_gfx_plane_info } from './abi/gfx-structs';
 import { callInt, callStruct } from './call';
-import * as c from './gfx-constants';
-import { vfio_device_gfx_plane_info } from './gfx-structs';
 
 /** VFIO_GFX_PLANE_TYPE_DMABUF or VFIO_GFX_PLANE_TYPE_REGION. */
 export type GfxPlaneType = number;

@@ -1,9 +1,9 @@
 /** Requests on a group (/dev/vfio/N). */
 import { check } from '../errors';
 import { native } from '../native';
+import { requests } from './abi/requests';
+import { vfio_group_status } from './abi/structs';
 import { callInt, callStruct, callValue } from './call';
-import { requests } from './requests';
-import { vfio_group_status } from './structs';
 
 /** VFIO_GROUP_FLAGS_*. */
 export function groupGetStatus(fd: number): number {

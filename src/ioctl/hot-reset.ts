@@ -1,8 +1,8 @@
 /** Requests about the reset of a PCI slot or bus, with all devices on it. */
 import { isErrno } from '../errors';
+import * as c from './abi/hot-reset-constants';
+import * as s from './abi/hot-reset-structs';
 import { callStruct, callStructAsync } from './call';
-import * as c from './hot-reset-constants';
-import * as s from './hot-reset-structs';
 
 /** A device that the reset affects. */
 export interface DependentDevice {

@@ -1,7 +1,8 @@
 /** The request that has the kernel write to a region whenever an eventfd is signaled. */
+
+import * as c from './abi/constants';
+import { vfio_device_ioeventfd } from './abi/ioeventfd-structs';
 import { callStruct } from './call';
-import * as c from './constants';
-import { vfio_device_ioeventfd } from './ioeventfd-structs';
 
 const sizes = {
   8: c.VFIO_DEVICE_IOEVENTFD_8,

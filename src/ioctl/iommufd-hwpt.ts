@@ -1,10 +1,10 @@
 /** Requests on the page tables of the IOMMU (HWPT) that an iommufd keeps for its address spaces. */
 import { check } from '../errors';
 import { native } from '../native';
+import * as c from './abi/iommufd-constants';
+import * as s from './abi/iommufd-structs';
 import { callStruct, callStructAsync } from './call';
 import { readDirtyBitmap } from './dirty-bitmap';
-import * as c from './iommufd-constants';
-import * as s from './iommufd-structs';
 
 /**
  * A page table for a device, of all that an IOAS maps: its id. The kernel makes one by itself when a

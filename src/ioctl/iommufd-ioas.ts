@@ -1,9 +1,9 @@
 /** Requests on the I/O address spaces (IOAS) of an iommufd. */
 import { isErrno } from '../errors';
+import * as c from './abi/iommufd-constants';
+import * as s from './abi/iommufd-structs';
 import { callStruct, callStructAsync, callStructSized } from './call';
 import type { IovaRange } from './container';
-import * as c from './iommufd-constants';
-import * as s from './iommufd-structs';
 import { arrayOf, withKernelBuffer } from './kernel-buffer';
 
 const U64_MAX = (1n << 64n) - 1n;

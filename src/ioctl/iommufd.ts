@@ -1,7 +1,8 @@
 /** Requests on an iommufd (/dev/iommu) as a whole: its objects, options and devices. */
+
+import * as c from './abi/iommufd-constants';
+import * as s from './abi/iommufd-structs';
 import { callStruct } from './call';
-import * as c from './iommufd-constants';
-import * as s from './iommufd-structs';
 import { withKernelBuffer } from './kernel-buffer';
 
 /** Destroy an object by its id. @throws ENOENT, EBUSY while another object uses it */

@@ -1,7 +1,7 @@
 /** Memory with an address, for requests whose struct points to more. */
 import { check, systemError } from '../errors';
 import { MEMORY_ANONYMOUS, native, PROT_READ, PROT_WRITE } from '../native';
-import type { FieldTypes, Struct, StructView } from './layout';
+import type { FieldTypes, Struct, StructView } from './abi/layout';
 
 /** Zeroed, and gone when the call it was made for is over: copy out of `bytes` what is to stay. */
 export interface KernelBuffer {

@@ -1,7 +1,7 @@
 /** Whether a descriptor's kernel side knows a request, found out without making it. */
 import { isErrno, systemError } from '../errors';
 import { native } from '../native';
-import { type RequestName, requests } from './requests';
+import { type RequestName, requests } from './abi/requests';
 
 /** More than any struct has, so that the kernel never reads past it. */
 const ROOM = 256;

@@ -1,7 +1,7 @@
 /** Features of VFIO_DEVICE_FEATURE about low power. */
-import * as c from './constants';
+import * as c from './abi/constants';
+import { vfio_device_low_power_entry_with_wakeup } from './abi/low-power-structs';
 import { deviceFeature } from './device';
-import { vfio_device_low_power_entry_with_wakeup } from './low-power-structs';
 
 const none = new Uint8Array();
 

@@ -1,13 +1,13 @@
 /** Features of VFIO_DEVICE_FEATURE about migration, and the request on its data descriptor. */
 import { check } from '../errors';
 import { native } from '../native';
+import { VFIO_DEVICE_FEATURE_GET, VFIO_DEVICE_FEATURE_SET } from './abi/constants';
+import * as f from './abi/feature-constants';
+import type { FieldTypes, Struct } from './abi/layout';
+import { VFIO_PRECOPY_INFO_REINIT } from './abi/migration-constants';
+import * as m from './abi/migration-structs';
+import { vfio_device_feature } from './abi/structs';
 import { callStruct, callStructAsync } from './call';
-import { VFIO_DEVICE_FEATURE_GET, VFIO_DEVICE_FEATURE_SET } from './constants';
-import * as f from './feature-constants';
-import type { FieldTypes, Struct } from './layout';
-import { VFIO_PRECOPY_INFO_REINIT } from './migration-constants';
-import * as m from './migration-structs';
-import { vfio_device_feature } from './structs';
 
 function feature<F extends FieldTypes>(flags: number, layout: Struct<F>) {
   const arg = vfio_device_feature.create(layout.size);

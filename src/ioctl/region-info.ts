@@ -1,9 +1,9 @@
 /** What the capabilities of VFIO_DEVICE_GET_REGION_INFO say of a region. */
 import { VfioError } from '../errors';
+import * as c from './abi/constants';
+import * as s from './abi/structs';
 import { trailing } from './capabilities';
-import * as c from './constants';
 import type { RegionInfo } from './device';
-import * as s from './structs';
 
 /** Bytes of a region, from its start. */
 export interface SparseArea {

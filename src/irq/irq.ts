@@ -1,6 +1,6 @@
 /** One kind of interrupt of a device: INTx, MSI, MSI-X, ERR or REQ. */
 import { closedError, isErrno, VfioError } from '../errors';
-import * as abi from '../ioctl/constants';
+import * as abi from '../ioctl/abi/constants';
 import { deviceSetIrqsAction, deviceSetIrqsUnmaskEventfd, type IrqInfo } from '../ioctl/device';
 import { EventQueue, type IrqEvent } from './event-queue';
 import type { EventfdHandle } from './eventfd';

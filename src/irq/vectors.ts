@@ -1,6 +1,6 @@
 /** The vectors of one kind of interrupt that are on, and the eventfd that the kernel signals for each. */
 import { check, VfioError } from '../errors';
-import { VFIO_IRQ_INFO_NORESIZE } from '../ioctl/constants';
+import { VFIO_IRQ_INFO_NORESIZE } from '../ioctl/abi/constants';
 import { deviceSetIrqsEventfds, deviceSetIrqsNone, type IrqInfo } from '../ioctl/device';
 import { native } from '../native';
 import type { IrqEvent } from './event-queue';

@@ -1,14 +1,14 @@
 /** A region with sparse mmap areas, on a memfd in the device's place: no device of QEMU has such areas. */
 import { readFileSync } from 'node:fs';
 import { Region } from '../../src/device/region';
-import * as abi from '../../src/ioctl/constants';
-import type { RegionInfo } from '../../src/ioctl/device';
-import { regionSparseAreas } from '../../src/ioctl/region-info';
+import * as abi from '../../src/ioctl/abi/constants';
 import {
   vfio_info_cap_header,
   vfio_region_info_cap_sparse_mmap,
   vfio_region_sparse_mmap_area,
-} from '../../src/ioctl/structs';
+} from '../../src/ioctl/abi/structs';
+import type { RegionInfo } from '../../src/ioctl/device';
+import { regionSparseAreas } from '../../src/ioctl/region-info';
 import { native } from '../../src/native';
 
 const PAGE = native.pageSize;

@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Struct } from '../../src/ioctl/layout';
-import { since } from '../../src/ioctl/releases';
-import { uapi } from '../../src/ioctl/uapi';
+import type { Struct } from '../../src/ioctl/abi/layout';
+import { since } from '../../src/ioctl/abi/releases';
+import { uapi } from '../../src/ioctl/abi/uapi';
 import { findLabKernel } from '../../src/lab/kernel-cache';
 import { type CompiledAbi, compileAbi } from './uapi-probe';
 

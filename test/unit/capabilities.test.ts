@@ -2,8 +2,8 @@ import fc from 'fast-check';
 
 jest.mock('../../src/native', () => ({ native: {} }));
 
+import { vfio_info_cap_header, vfio_iova_range } from '../../src/ioctl/abi/structs';
 import { parseCapabilities, trailing } from '../../src/ioctl/capabilities';
-import { vfio_info_cap_header, vfio_iova_range } from '../../src/ioctl/structs';
 
 function chain(
   ...headers: Array<{ at: number; id: number; next: number }>

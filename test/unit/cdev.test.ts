@@ -1,9 +1,9 @@
 import { constants } from 'node:os';
 import { DmaLogging } from '../../src/device/dma-logging';
+import * as c from '../../src/ioctl/abi/constants';
+import * as s from '../../src/ioctl/abi/structs';
 import * as cdev from '../../src/ioctl/cdev';
-import * as c from '../../src/ioctl/constants';
 import * as features from '../../src/ioctl/device-features';
-import * as s from '../../src/ioctl/structs';
 import { adopted, answer, FD, memoryAt, rangesLent } from './fake-requests';
 
 jest.mock('../../src/native', () => require('./fake-requests'));

@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { openAddressSpace, openDevice } from 'vfio';
-import { VFIO_DEVICE_FLAGS_PLATFORM } from '../../src/ioctl/constants';
-import { requests } from '../../src/ioctl/requests';
+import { VFIO_DEVICE_FLAGS_PLATFORM } from '../../src/ioctl/abi/constants';
+import { requests } from '../../src/ioctl/abi/requests';
 import { deviceContract } from '../contract/device-contract';
 import { DEVICE, type FakeKernel } from './fake-kernel';
 import { bootFakeKernel } from './fake-native';

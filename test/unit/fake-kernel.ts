@@ -3,9 +3,9 @@
  * rules that the library relies on, and breaks on request where a real kernel does not.
  */
 import { constants } from 'node:os';
-import * as abi from '../../src/ioctl/constants';
-import { requests } from '../../src/ioctl/requests';
-import * as s from '../../src/ioctl/structs';
+import * as abi from '../../src/ioctl/abi/constants';
+import { requests } from '../../src/ioctl/abi/requests';
+import * as s from '../../src/ioctl/abi/structs';
 import type { NativeAddon, RegisterAccessors } from '../../src/native';
 
 const { EACCES, EBADF, EBUSY, EINVAL, ENOENT, ENODEV, ENOTTY, EPERM, ERANGE } = constants.errno;

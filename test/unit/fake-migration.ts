@@ -5,12 +5,12 @@
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { VFIO_DEVICE_FEATURE_MASK, VFIO_DEVICE_FEATURE_SET } from '../../src/ioctl/constants';
-import * as f from '../../src/ioctl/feature-constants';
-import * as abi from '../../src/ioctl/migration-constants';
-import * as m from '../../src/ioctl/migration-structs';
-import { requests } from '../../src/ioctl/requests';
-import { vfio_device_feature } from '../../src/ioctl/structs';
+import { VFIO_DEVICE_FEATURE_MASK, VFIO_DEVICE_FEATURE_SET } from '../../src/ioctl/abi/constants';
+import * as f from '../../src/ioctl/abi/feature-constants';
+import * as abi from '../../src/ioctl/abi/migration-constants';
+import * as m from '../../src/ioctl/abi/migration-structs';
+import { requests } from '../../src/ioctl/abi/requests';
+import { vfio_device_feature } from '../../src/ioctl/abi/structs';
 import type { NativeAddon } from '../../src/native';
 
 export const FD = 3;

@@ -3,7 +3,7 @@
  * kernel's place, and can reach the memory that the request points to.
  */
 import { constants } from 'node:os';
-import { type RequestName, requests } from '../../src/ioctl/requests';
+import { type RequestName, requests } from '../../src/ioctl/abi/requests';
 import type { NativeAddon } from '../../src/native';
 
 export const PROT_READ = 1;

@@ -1,10 +1,10 @@
 import { constants } from 'node:os';
+import * as c from '../../src/ioctl/abi/iommufd-constants';
+import * as s from '../../src/ioctl/abi/iommufd-structs';
+import { iommu_hw_info_vtd } from '../../src/ioctl/abi/iommufd-vendor-structs';
 import * as iommufd from '../../src/ioctl/iommufd';
-import * as c from '../../src/ioctl/iommufd-constants';
 import * as hwpt from '../../src/ioctl/iommufd-hwpt';
 import * as ioas from '../../src/ioctl/iommufd-ioas';
-import * as s from '../../src/ioctl/iommufd-structs';
-import { iommu_hw_info_vtd } from '../../src/ioctl/iommufd-vendor-structs';
 import { adopted, answer, FD, memoryAt, rangesLent } from './fake-requests';
 
 jest.mock('../../src/native', () => require('./fake-requests'));

@@ -1,5 +1,5 @@
 import { type Device, Eventfd, type Irq, openDevice } from 'vfio';
-import { requests } from '../../src/ioctl/requests';
+import { requests } from '../../src/ioctl/abi/requests';
 import { DEVICE, type FakeKernel } from './fake-kernel';
 import { bootFakeKernel } from './fake-native';
 import { SYS } from './fake-paths';

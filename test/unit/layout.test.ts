@@ -1,6 +1,6 @@
-import { struct } from '../../src/ioctl/layout';
-import { requests } from '../../src/ioctl/requests';
-import * as structs from '../../src/ioctl/structs';
+import { struct } from '../../src/ioctl/abi/layout';
+import { requests } from '../../src/ioctl/abi/requests';
+import * as structs from '../../src/ioctl/abi/structs';
 
 test('fields are laid out by the C rules: natural alignment, padding between and behind', () => {
   const s = struct('s', { a: 'u8', b: 'u32', c: 'u16', d: 'u64', e: { bytes: 3 } });

@@ -5,7 +5,7 @@ import { buffer } from 'node:stream/consumers';
 import { finished, pipeline } from 'node:stream/promises';
 import { Migration } from '../../src/device/migration/migration';
 import { closedError } from '../../src/errors';
-import * as abi from '../../src/ioctl/migration-constants';
+import * as abi from '../../src/ioctl/abi/migration-constants';
 import { bootFakeMigration, type FakeMigration, FD } from './fake-migration';
 
 jest.mock('../../src/native', () => require('./fake-migration'));

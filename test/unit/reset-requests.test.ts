@@ -1,14 +1,14 @@
 /** The requests about hot reset, low power, features and ioeventfds, byte by byte. */
 import { constants } from 'node:os';
-import * as c from '../../src/ioctl/constants';
+import * as c from '../../src/ioctl/abi/constants';
+import * as h from '../../src/ioctl/abi/hot-reset-structs';
+import { vfio_device_ioeventfd } from '../../src/ioctl/abi/ioeventfd-structs';
+import { vfio_device_low_power_entry_with_wakeup } from '../../src/ioctl/abi/low-power-structs';
+import * as s from '../../src/ioctl/abi/structs';
 import * as device from '../../src/ioctl/device';
 import * as hotReset from '../../src/ioctl/hot-reset';
-import * as h from '../../src/ioctl/hot-reset-structs';
 import { deviceIoeventfd } from '../../src/ioctl/ioeventfd';
-import { vfio_device_ioeventfd } from '../../src/ioctl/ioeventfd-structs';
 import * as lowPower from '../../src/ioctl/low-power';
-import { vfio_device_low_power_entry_with_wakeup } from '../../src/ioctl/low-power-structs';
-import * as s from '../../src/ioctl/structs';
 import { answer, FD } from './fake-requests';
 
 jest.mock('../../src/native', () => require('./fake-requests'));

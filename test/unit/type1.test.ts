@@ -1,8 +1,8 @@
 import { constants } from 'node:os';
-import * as c from '../../src/ioctl/constants';
+import * as c from '../../src/ioctl/abi/constants';
+import * as s from '../../src/ioctl/abi/structs';
 import * as container from '../../src/ioctl/container';
 import * as dirty from '../../src/ioctl/dirty-pages';
-import * as s from '../../src/ioctl/structs';
 import { answer, FD, memoryAt, rangesLent } from './fake-requests';
 
 jest.mock('../../src/native', () => require('./fake-requests'));

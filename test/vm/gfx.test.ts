@@ -4,7 +4,7 @@ import { createMdev, type Device, mdevTypes, openDevice, removeMdev } from 'vfio
 import {
   VFIO_REGION_SUBTYPE_GFX_EDID,
   VFIO_REGION_TYPE_GFX,
-} from '../../src/ioctl/region-constants';
+} from '../../src/ioctl/abi/region-constants';
 import { native } from '../../src/native';
 
 /** drm_fourcc.h: XRGB8888. */

@@ -3,10 +3,10 @@ import { readSync, writeSync } from 'node:fs';
 import { type AddressSpace, openAddressSpace } from 'vfio';
 import type { Ioas } from '../../src/dma/ioas';
 import { Pasids } from '../../src/dma/pasids';
+import * as abi from '../../src/ioctl/abi/iommufd-constants';
+import { iommu_hwpt_page_response, iommu_hwpt_pgfault } from '../../src/ioctl/abi/iommufd-structs';
 import { iommuDestroy, iommuHwInfo } from '../../src/ioctl/iommufd';
-import * as abi from '../../src/ioctl/iommufd-constants';
 import { iommuFaultQueueAlloc, iommuHwptAlloc } from '../../src/ioctl/iommufd-hwpt';
-import { iommu_hwpt_page_response, iommu_hwpt_pgfault } from '../../src/ioctl/iommufd-structs';
 import { native } from '../../src/native';
 import { hasMockIommu, MockDevice } from './mock-iommu';
 

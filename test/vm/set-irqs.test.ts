@@ -1,10 +1,10 @@
 /** VFIO_DEVICE_SET_IRQS as the kernel takes and refuses it, without what the library makes of it. */
 import { Eventfd } from 'vfio';
 import { Group } from '../../src/device/group';
+import * as c from '../../src/ioctl/abi/constants';
+import { vfio_irq_set } from '../../src/ioctl/abi/structs';
 import { callStruct } from '../../src/ioctl/call';
-import * as c from '../../src/ioctl/constants';
 import { deviceGetInfo, deviceGetIrqInfo } from '../../src/ioctl/device';
-import { vfio_irq_set } from '../../src/ioctl/structs';
 import { native } from '../../src/native';
 import { bound, findDevice } from './lab-devices';
 

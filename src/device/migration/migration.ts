@@ -1,8 +1,8 @@
 /** Live migration of a device: its states, and its state as a stream. */
 import type { Readable, Writable } from 'node:stream';
 import { isErrno, VfioError } from '../../errors';
+import { VFIO_MIGRATION_P2P, VFIO_MIGRATION_PRE_COPY } from '../../ioctl/abi/migration-constants';
 import * as ioctl from '../../ioctl/migration';
-import { VFIO_MIGRATION_P2P, VFIO_MIGRATION_PRE_COPY } from '../../ioctl/migration-constants';
 import { MigrationData } from './data';
 import { type LoadOptions, LoadStream } from './load-stream';
 import { type SaveOptions, SaveStream } from './save-stream';

@@ -1,6 +1,6 @@
 /** The states of a device in migration, and which can follow which (linux/vfio.h, enum vfio_device_mig_state). */
 import { VfioError } from '../../errors';
-import * as abi from '../../ioctl/migration-constants';
+import * as abi from '../../ioctl/abi/migration-constants';
 
 const numbers = {
   error: abi.VFIO_DEVICE_STATE_ERROR,
