@@ -1,5 +1,6 @@
 // What JavaScript can do with ranges.
 #include "environment.h"
+#include "stretch.h"
 
 #include <cerrno>
 #include <sys/mman.h>
@@ -96,24 +97,14 @@ template <auto call> static int64_t onRange(Environment& environment, const Argu
 static Napi::Value rangeBuffer(Environment& environment, const Arguments& arguments) {
   const Napi::Env env = arguments.env();
   const auto error = [env](int number) { return Napi::Number::New(env, number); };
-  const auto id = arguments.uint53(0);
-  const auto offset = arguments.uint53(1);
-  const auto length = arguments.uint53(2);
-  if (!id || !offset || !length || *length == 0)
-    return error(-EINVAL);
-  Attachment* attachment = environment.attachment(*id);
-  if (attachment == nullptr)
-    return error(-EBADF);
-  if (!attachment->range().contains(*offset, *length))
-    return error(-ERANGE);
-  if (*length > UINT32_MAX)
+  Stretch stretch;
+  if (const int result = findStretch(environment, arguments, stretch); result < 0)
+    return error(result);
+  if (stretch.length > UINT32_MAX)
     return error(-E2BIG); // the longest ArrayBuffer of Node 20
-  const int protection = attachment->range().protection(*offset, *length);
-  if (protection < 0)
-    return error(protection);
-  if (protection != (PROT_READ | PROT_WRITE))
+  if (stretch.protection != (PROT_READ | PROT_WRITE))
     return error(-EACCES); // JavaScript has no read-only ArrayBuffers: a store would be SIGSEGV
-  const napi_value buffer = attachment->createView(*offset, *length);
+  const napi_value buffer = stretch.attachment->createView(stretch.offset, stretch.length);
   return buffer == nullptr ? Napi::Value(error(-ENOMEM)) : Napi::Value(env, buffer);
 }
 

@@ -1,6 +1,7 @@
 #include "accessors.h"
 #include "environment.h"
 #include "file_window.h"
+#include "stretch.h"
 
 #include <cerrno>
 
@@ -9,20 +10,11 @@ namespace vfio {
 static Napi::Value rangeRegisters(Environment& environment, const Arguments& arguments) {
   const Napi::Env env = arguments.env();
   const auto error = [env](int number) { return Napi::Number::New(env, number); };
-  const auto id = arguments.uint53(0);
-  const auto offset = arguments.uint53(1);
-  const auto length = arguments.uint53(2);
-  if (!id || !offset || !length || *length == 0)
-    return error(-EINVAL);
-  Attachment* attachment = environment.attachment(*id);
-  if (attachment == nullptr)
-    return error(-EBADF);
-  if (!attachment->range().contains(*offset, *length))
-    return error(-ERANGE);
-  const int protection = attachment->range().protection(*offset, *length);
-  if (protection < 0)
-    return error(protection);
-  MemoryWindow* window = attachment->createWindow(*offset, *length, protection);
+  Stretch stretch;
+  if (const int result = findStretch(environment, arguments, stretch); result < 0)
+    return error(result);
+  MemoryWindow* window =
+      stretch.attachment->createWindow(stretch.offset, stretch.length, stretch.protection);
   const napi_value accessors = Accessors<MemoryWindow>::create(env, window);
   return accessors == nullptr ? Napi::Value(error(-ENOMEM)) : Napi::Value(env, accessors);
 }
