@@ -5,7 +5,8 @@
 import { closedError, VfioError } from '../errors';
 import { FreeRuns } from './free-runs';
 import type { IovaConstraints } from './iova-allocator';
-import type { PoolMemory, PoolSpace } from './pool';
+import { type Piece, pieceOf, type SlabMemory } from './piece';
+import type { PoolSpace } from './pool';
 
 /** What buffers are counted in, a cache line: no two share one. */
 const UNIT = 64;
@@ -22,16 +23,8 @@ export interface ArenaAllocOptions {
 }
 
 /** A buffer of an arena. Its views are of length 0 once the arena is closed. */
-export interface ArenaBuffer {
-  readonly iova: bigint;
-  /** The halves of `iova`, for descriptors. */
-  readonly iovaLo: number;
-  readonly iovaHi: number;
+export interface ArenaBuffer extends Piece {
   readonly size: number;
-  readonly u8: Uint8Array<ArrayBuffer>;
-  /** As many whole words as fit. */
-  readonly u32: Uint32Array<ArrayBuffer>;
-  readonly u64: BigUint64Array<ArrayBuffer>;
 }
 
 /** @throws ERR_VFIO_INVALID_ARGUMENT, and what `alloc` throws */
@@ -46,7 +39,7 @@ export async function createArena<Options extends IovaConstraints>(
 }
 
 export class DmaArena implements AsyncDisposable {
-  readonly #memory: PoolMemory;
+  readonly #memory: SlabMemory;
   readonly #u8: Uint8Array<ArrayBuffer>;
   readonly #alignment: number;
   readonly #free = new FreeRuns();
@@ -57,7 +50,7 @@ export class DmaArena implements AsyncDisposable {
   #closing: Promise<void> | undefined;
 
   /** Made by `createArena`. */
-  constructor(memory: PoolMemory, alignment: number) {
+  constructor(memory: SlabMemory, alignment: number) {
     this.#memory = memory;
     this.#u8 = memory.u8;
     this.#alignment = alignment;
@@ -104,7 +97,7 @@ export class DmaArena implements AsyncDisposable {
       );
     }
     this.#free.take(unit, unit + units);
-    const buffer = this.#buffer((unit - this.#first) * UNIT, size);
+    const buffer = { size, ...pieceOf(this.#memory, (unit - this.#first) * UNIT, size) };
     buffer.u8.fill(0);
     this.#out.set(buffer, unit);
     return buffer;
@@ -134,21 +127,6 @@ export class DmaArena implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
-  }
-
-  #buffer(offset: number, size: number): ArenaBuffer {
-    const { buffer: memory, byteOffset } = this.#u8;
-    const at = byteOffset + offset;
-    const iova = this.#memory.iova + BigInt(offset);
-    return {
-      iova,
-      iovaLo: Number(iova & 0xffff_ffffn),
-      iovaHi: Number(iova >> 32n),
-      size,
-      u8: new Uint8Array(memory, at, size),
-      u32: new Uint32Array(memory, at, Math.floor(size / 4)),
-      u64: new BigUint64Array(memory, at, Math.floor(size / 8)),
-    };
   }
 
   /** The memory may also have been closed from below, with its address space. */

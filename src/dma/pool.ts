@@ -1,6 +1,7 @@
 /** Fixed-size DMA buffers for a hot path: all made beforehand, taken and given back without an allocation. */
 import { closedError, VfioError } from '../errors';
 import type { IovaConstraints } from './iova-allocator';
+import { type Piece, pieceOf, type SlabMemory } from './piece';
 
 /** The page that a device's page lists count in (NVMe PRP, ...): a small buffer is never on two. */
 const PAGE = 4096;
@@ -14,16 +15,9 @@ const SLAB = 64 << 20;
 const NONE = -1;
 const OUT = -2;
 
-/** What a pool needs of a DmaBuffer. */
-export interface PoolMemory {
-  readonly u8: Uint8Array<ArrayBuffer>;
-  readonly iova: bigint;
-  close(): Promise<void>;
-}
-
 /** What a pool needs of an AddressSpace. */
 export interface PoolSpace<Options extends IovaConstraints = IovaConstraints> {
-  alloc(size: number, options?: Options): Promise<PoolMemory>;
+  alloc(size: number, options?: Options): Promise<SlabMemory>;
 }
 
 export interface PoolOptions extends IovaConstraints {
@@ -36,17 +30,9 @@ export interface PoolOptions extends IovaConstraints {
 }
 
 /** One buffer of a pool. Its views are of length 0 once the pool is closed. */
-export interface PoolBuffer {
+export interface PoolBuffer extends Piece {
   /** Its number in the pool: `pool.buffers[index]`. */
   readonly index: number;
-  readonly iova: bigint;
-  /** The halves of `iova`, for descriptors. */
-  readonly iovaLo: number;
-  readonly iovaHi: number;
-  readonly u8: Uint8Array<ArrayBuffer>;
-  /** As many whole words as fit. */
-  readonly u32: Uint32Array<ArrayBuffer>;
-  readonly u64: BigUint64Array<ArrayBuffer>;
 }
 
 /**
@@ -60,7 +46,7 @@ export async function createPool<Options extends IovaConstraints>(
 ): Promise<DmaPool> {
   const layout = layOut(size, count, alignment);
   const options = { ...rest, alignment: Math.max(alignment, PAGE) } as unknown as Options;
-  const slabs: PoolMemory[] = [];
+  const slabs: SlabMemory[] = [];
   try {
     for (let left = count; left > 0; left -= layout.perSlab) {
       slabs.push(await space.alloc(layout.bytes(Math.min(left, layout.perSlab)), options));
@@ -83,7 +69,7 @@ export class DmaPool implements AsyncDisposable {
   readonly iovaHi: Uint32Array;
   /** And whole: copied from here to a 64-bit view of a descriptor, one is no bigint in compiled code. */
   readonly iovas: BigUint64Array;
-  readonly #slabs: readonly PoolMemory[];
+  readonly #slabs: readonly SlabMemory[];
   /**
    * The buffers that are here, as a list from `#first` on: by index, the next one, or OUT, or NONE. The
    * last in is the first out, as it is warm in the cache.
@@ -94,7 +80,7 @@ export class DmaPool implements AsyncDisposable {
   #closing: Promise<void> | undefined;
 
   /** Made by `createPool`. */
-  constructor(slabs: readonly PoolMemory[], layout: PoolLayout, size: number, count: number) {
+  constructor(slabs: readonly SlabMemory[], layout: PoolLayout, size: number, count: number) {
     this.size = size;
     this.count = count;
     this.#slabs = slabs;
@@ -103,7 +89,7 @@ export class DmaPool implements AsyncDisposable {
     this.iovas = new BigUint64Array(count);
     this.buffers = Array.from({ length: count }, (_, index) => {
       const slab = slabs[Math.floor(index / layout.perSlab)]!;
-      const buffer = makeBuffer(slab, index, layout.offset(index % layout.perSlab), size);
+      const buffer = { index, ...pieceOf(slab, layout.offset(index % layout.perSlab), size) };
       this.iovaLo[index] = buffer.iovaLo;
       this.iovaHi[index] = buffer.iovaHi;
       this.iovas[index] = buffer.iova;
@@ -263,19 +249,5 @@ function layOut(size: number, count: number, alignment: number): PoolLayout {
     perSlab: perBlock * Math.max(1, Math.floor(SLAB / block)),
     offset,
     bytes: (n) => offset(n - 1) + stride,
-  };
-}
-
-function makeBuffer(slab: PoolMemory, index: number, offset: number, size: number): PoolBuffer {
-  const { buffer: memory, byteOffset } = slab.u8;
-  const iova = slab.iova + BigInt(offset);
-  return {
-    index,
-    iova,
-    iovaLo: Number(iova & 0xffff_ffffn),
-    iovaHi: Number(iova >> 32n),
-    u8: new Uint8Array(memory, byteOffset + offset, size),
-    u32: new Uint32Array(memory, byteOffset + offset, Math.floor(size / 4)),
-    u64: new BigUint64Array(memory, byteOffset + offset, Math.floor(size / 8)),
   };
 }

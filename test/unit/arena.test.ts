@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { type ArenaBuffer, createArena, type DmaArena } from '../../src/dma/arena';
 import type { IovaConstraints } from '../../src/dma/iova-allocator';
-import type { PoolMemory } from '../../src/dma/pool';
+import type { SlabMemory } from '../../src/dma/piece';
 
 const PAGE = 4096;
 const BASE = 0xffff_f000n;
@@ -10,7 +10,7 @@ const code = (expected: string) => expect.objectContaining({ name: 'VfioError', 
 /** One piece of memory on both sides of 4 GiB; detached at close as the real one is. */
 function space() {
   const asked: Array<{ size: number; options: IovaConstraints | undefined }> = [];
-  const alloc = async (size: number, options?: IovaConstraints): Promise<PoolMemory> => {
+  const alloc = async (size: number, options?: IovaConstraints): Promise<SlabMemory> => {
     asked.push({ size, options });
     const memory = new ArrayBuffer(Math.ceil(size / PAGE) * PAGE);
     const close = async () => void structuredClone(memory, { transfer: [memory] });

@@ -2,7 +2,8 @@
 import { PacketPool } from '../../examples/igb/packet-pool';
 import { createQueues, type QueueOptions } from '../../examples/igb/queue-pair';
 import { Pf, type PfRegister, Registers } from '../../examples/igb/registers';
-import { createPool, type PoolMemory } from '../../src/dma/pool';
+import type { SlabMemory } from '../../src/dma/piece';
+import { createPool } from '../../src/dma/pool';
 
 export const QUEUE = 7;
 const DESCRIPTOR_WORDS = 4;
@@ -31,7 +32,7 @@ export class SoftwareIgb {
     alloc: (size: number) => this.alloc(size),
     pool: (options: { size: number; count: number }) => createPool(this.dma, options),
   };
-  private readonly slabs: Array<PoolMemory & { u32: Uint32Array }> = [];
+  private readonly slabs: Array<SlabMemory & { u32: Uint32Array }> = [];
   private next = FIRST_IOVA;
   private vlan = 0;
   private readonly pieces: number[] = [];

@@ -6,7 +6,8 @@ import { dirname, join } from 'node:path';
 import { transformFileSync } from '@swc/core';
 import fc from 'fast-check';
 import type { IovaConstraints } from '../../src/dma/iova-allocator';
-import { createPool, type DmaPool, type PoolBuffer, type PoolMemory } from '../../src/dma/pool';
+import type { SlabMemory } from '../../src/dma/piece';
+import { createPool, type DmaPool, type PoolBuffer } from '../../src/dma/pool';
 
 const PAGE = 4096;
 const MIB = 1 << 20;
@@ -19,20 +20,20 @@ interface FakeOptions extends IovaConstraints {
 /** Hands out memory at ascending addresses above 4 GiB; its buffers are detached as real ones are. */
 class FakeSpace {
   readonly calls: Array<{ size: number; options: FakeOptions | undefined }> = [];
-  readonly open = new Set<PoolMemory>();
+  readonly open = new Set<SlabMemory>();
   closes = 0;
   /** Fail the nth call. */
   failAt = Number.POSITIVE_INFINITY;
   #next = 0x1_0000_0000n;
 
-  async alloc(size: number, options?: FakeOptions): Promise<PoolMemory> {
+  async alloc(size: number, options?: FakeOptions): Promise<SlabMemory> {
     this.calls.push({ size, options });
     if (this.calls.length === this.failAt) throw new Error('no more');
     const alignment = BigInt(options?.alignment ?? PAGE);
     const iova = ((this.#next + alignment - 1n) / alignment) * alignment;
     this.#next = iova + BigInt(Math.ceil(size / PAGE) * PAGE);
     const memory = new ArrayBuffer(size);
-    const slab: PoolMemory = {
+    const slab: SlabMemory = {
       iova,
       u8: new Uint8Array(memory),
       close: async () => {
@@ -250,7 +251,7 @@ describe('close', () => {
 test('a million takes and gives allocate nothing', () => {
   const directory = mkdtempSync(join(tmpdir(), 'pool-'));
   try {
-    for (const file of ['dma/pool', 'errors']) {
+    for (const file of ['dma/pool', 'dma/piece', 'errors']) {
       const { code } = transformFileSync(join(__dirname, `../../src/${file}.ts`), {
         jsc: { parser: { syntax: 'typescript' }, target: 'es2022' },
         module: { type: 'commonjs' },
