@@ -16,6 +16,6 @@ const project = (name) => ({
 // IOMMU is off.
 module.exports = {
   // An emulated processor is 10 to 30 times slower; a hang is still found.
-  testTimeout: 60_000,
+  testTimeout: 120_000,
   projects: ['unit', 'addon', 'lab', 'vm', 'noiommu'].map(project),
 };
