@@ -23,6 +23,10 @@ const loaders: Readonly<Record<string, Loader>> = {
   doctor: () => load<typeof import('./doctor')>('./doctor').doctorCommand(),
   topology: () => load<typeof import('./topology')>('./topology').topologyCommand(),
   uapi: () => load<typeof import('./uapi')>('./uapi').uapiCommand(),
+  completion: () =>
+    load<typeof import('./completion')>('./completion').completionCommand(() =>
+      loadProgram(undefined),
+    ),
 };
 
 export const commandNames: readonly string[] = Object.keys(loaders);

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Command } from 'commander';
+import { Argument, Command } from 'commander';
 import { openDevice } from '../device/open';
 import { type RegionName, regionIndices } from '../device/region';
 import { VfioError } from '../errors';
@@ -34,7 +34,7 @@ export function regsCommand(output: Output = process.stdout): Command {
         'device bound to vfio-pci, and opening it resets it',
     )
     .argument('<BDF>', 'PCI address, 0000:01:00.0')
-    .argument('<REGION>', 'config, bar0 ... bar5, rom, vga')
+    .addArgument(new Argument('<REGION>', 'which one').choices(Object.keys(regionIndices)))
     .option('--map <FILE>', 'names: {"STATUS": {"offset": "0x8", "bits": 32, "fields": {"LU": 1}}}')
     .option('--offset <BYTES>', 'where to start without a map', '0')
     .option('--length <BYTES>', 'how much without a map (256, or to the end)')
@@ -42,7 +42,7 @@ export function regsCommand(output: Output = process.stdout): Command {
     .option('--unsafe-read', 'yes, read a BAR: reading a register may have side effects')
     .option('--vf-token <UUID>', 'the VF token to open the device with')
     .option('--json', 'as a JSON object; with --watch, one per reading')
-    .action((bdf: string, region: string, flags: RegsFlags) =>
+    .action((bdf: string, region: RegionName, flags: RegsFlags) =>
       run(async () => {
         const stop = new AbortController();
         process.once('SIGINT', () => stop.abort());
@@ -55,7 +55,7 @@ export function regsCommand(output: Output = process.stdout): Command {
 /** With --watch until `signal` is aborted. */
 export async function printRegisters(
   bdf: string,
-  region: string,
+  region: RegionName,
   flags: RegsFlags,
   output: Output,
   signal: AbortSignal,
@@ -106,14 +106,9 @@ function numberOf(option: string, text: string): number {
 
 async function openSource(
   bdf: string,
-  region: string,
+  region: RegionName,
   { unsafeRead, vfToken }: RegsFlags,
 ): Promise<{ source: RegisterSource; close(): Promise<void> }> {
-  if (!Object.hasOwn(regionIndices, region)) {
-    throw new VfioError('ERR_VFIO_NO_REGION', `there is no region ${region}`, {
-      hint: `regions are ${Object.keys(regionIndices).join(', ')}`,
-    });
-  }
   if (region === 'config') {
     const source = configSource(bdf);
     return { source, close: async () => {} };
@@ -125,7 +120,7 @@ async function openSource(
   }
   const device = await openDevice(bdf, vfToken === undefined ? {} : { vfToken });
   try {
-    return { source: device.region(region as RegionName), close: () => device.close() };
+    return { source: device.region(region), close: () => device.close() };
   } catch (error) {
     await device.close();
     throw error;

@@ -91,7 +91,7 @@ describe('vfio regs', () => {
 
   test.each([
     [['bar0'], /may change the device\nvfio: .*--unsafe-read/],
-    [['bar9'], /there is no region bar9/],
+    [['bar9'], /'bar9' is invalid.*config/],
     [['config', '--offset', '3'], /--offset is not a multiple of 4: 3/],
     [['bar0', '--unsafe-read'], /is bound to igb, not to vfio-pci|igb/],
   ])('refuses %j', async (args, message) => {
