@@ -9,10 +9,10 @@ import {
   readDriverState,
   type SysfsWrite,
 } from './bind';
-import { findHolders } from './holders';
+import { deviceHolders } from './device-nodes';
 import { usesOf } from './in-use';
 import { iommuGroupMembers } from './iommu-group';
-import { DEV_VFIO, SYS } from './paths';
+import { SYS } from './paths';
 import { isBridge } from './readiness';
 import {
   forgetBinding,
@@ -23,7 +23,7 @@ import {
   savedBindings,
   stateBefore,
 } from './saved-bindings';
-import { listDirectory, type PciDevice, readPciDevice } from './sysfs';
+import { type PciDevice, readPciDevice } from './sysfs';
 
 export interface BindOptions {
   readonly driver?: string;
@@ -188,13 +188,9 @@ function assertUnused(device: PciDevice): void {
 
 /** An unbind would wait until whoever has it open lets go. */
 function assertNotOpen(device: PciDevice): void {
-  const nodes = [
-    ...(device.iommuGroup === undefined ? [] : [String(device.iommuGroup)]),
-    ...listDirectory(`${device.path}/vfio-dev`).map((name) => `devices/${name}`),
-  ];
-  const holders = nodes.flatMap((name) => findHolders(`${DEV_VFIO}/${name}`));
+  const holders = deviceHolders(device);
   if (holders.length === 0 || device.driver === undefined) return;
-  throw new VfioError('EBUSY', `${device.bdf} is open in ${[...new Set(holders)].join(', ')}`, {
+  throw new VfioError('EBUSY', `${device.bdf} is open in ${holders.join(', ')}`, {
     device: device.bdf,
     hint: 'end that process first; --force asks it to let go, and waits until it does',
   });
