@@ -49,6 +49,18 @@ test('bound twice, the first state is what comes back', async () => {
   expect(driverOf(SOUND)).toBe('snd_hda_intel');
 });
 
+test('what others have bound goes to the driver that the kernel chooses', async () => {
+  const plan = await run(restoreCommand, GPU, '--dry-run');
+  expect(plan.out).toMatch(/driver\/unbind\n.*driver_override\n.*drivers_probe\n$/);
+  expect((await run(restoreCommand, GPU)).out).toBe(`${GPU}: vfio-pci -> the kernel's choice\n`);
+  expect(driverOf(GPU)).toBe('nouveau');
+});
+
+test('what nobody has bound is left alone', async () => {
+  expect((await run(restoreCommand, SOUND)).out).toBe('nothing to do\n');
+  expect(writes()).toEqual([]);
+});
+
 test('--dry-run prints the writes, and writes nothing', async () => {
   const { out } = await run(bindCommand, SOUND, '--dry-run', '--persist');
   const path = readPciDevice(SOUND).path;
