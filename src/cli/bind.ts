@@ -7,8 +7,10 @@ import {
   planRestore,
   restoreDevices,
 } from '../pci/bind-transaction';
-import { installRule, removeRule, ruleFor } from '../pci/udev-rule';
-import { printableLines } from '../printable';
+import { readinessOf } from '../pci/readiness';
+import { readPciDevice } from '../pci/sysfs';
+import { installRule, removeRule, ruleFor, type UdevRule } from '../pci/udev-rule';
+import { printable, printableLines } from '../printable';
 import { jsonText, type Output } from './output';
 import { run, status } from './run';
 
@@ -38,8 +40,14 @@ export function bindCommand(output: Output = process.stdout): Command {
         const { dryRun, persist, json, driver } = flags;
         const changes = await (dryRun ? planBind : bindDevices)(bdfs, flags);
         if (persist && !dryRun) for (const { bdf } of changes) installRule(bdf, driver);
-        const rules = persist && dryRun ? changes.map(({ bdf }) => ruleFor(bdf, driver)) : [];
-        output.write(json ? jsonText(changes) : changesText(changes, dryRun) + rulesText(rules));
+        const rules = persist ? changes.map(({ bdf }) => ruleFor(bdf, driver)) : [];
+        if (json) {
+          const results = changes.map((change, i) => ({ ...change, rule: rules[i] ?? null }));
+          output.write(jsonText(results));
+        } else {
+          const after = dryRun ? rulesText(rules) : installedText(rules) + blockersText(changes);
+          output.write(changesText(changes, dryRun) + after);
+        }
         return status.ok;
       }),
     );
@@ -75,6 +83,22 @@ function changesText(changes: readonly Change[], dryRun: true | undefined): stri
   return printableLines(`${lines.join('\n')}\n`);
 }
 
-function rulesText(rules: readonly { path: string; text: string }[]): string {
+function rulesText(rules: readonly UdevRule[]): string {
   return rules.map(({ path, text }) => `# ${path}\n${text}`).join('');
+}
+
+function installedText(rules: readonly UdevRule[]): string {
+  return rules.map(({ path }) => `installed ${path}\n`).join('');
+}
+
+/** What is bound, and cannot be opened yet. */
+function blockersText(changes: readonly Change[]): string {
+  return changes
+    .map(({ bdf }) => ({ bdf, blockers: readinessOf(readPciDevice(bdf)).blockers }))
+    .filter(({ blockers }) => blockers.length > 0)
+    .map(({ bdf, blockers }) => {
+      const names = printable(blockers.join(', '));
+      return `${bdf} cannot be opened yet: ${names} blocks its group; --group binds all of it\n`;
+    })
+    .join('');
 }

@@ -1,8 +1,7 @@
 /** Changing the number of VFs as a transaction, with the token that their users will show. */
 import { VfioError } from '../errors';
-import { findHolders } from '../pci/holders';
+import { deviceHolders } from '../pci/device-nodes';
 import { usesOf } from '../pci/in-use';
-import { DEV_VFIO } from '../pci/paths';
 import { Sriov } from '../pci/sriov';
 import { readPciDevice } from '../pci/sysfs';
 import { openDevice } from './open';
@@ -81,8 +80,10 @@ export async function changeVfs(
 
 function assertUnused(bdf: string): void {
   const vf = readPciDevice(bdf);
-  const holders = vf.iommuGroup === undefined ? [] : findHolders(`${DEV_VFIO}/${vf.iommuGroup}`);
-  const uses = [...usesOf(vf).map(({ text }) => text), ...holders.map((who) => `open in ${who}`)];
+  const uses = [
+    ...usesOf(vf).map(({ text }) => text),
+    ...deviceHolders(vf).map((who) => `open in ${who}`),
+  ];
   if (uses.length === 0) return;
   throw new VfioError('EBUSY', `the VF ${bdf} is in use: ${uses.join('; ')}`, {
     device: bdf,

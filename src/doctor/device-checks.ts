@@ -2,14 +2,17 @@
 import { accessSync, constants, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { hints } from '../hints';
+import { deviceNodes, groupNode } from '../pci/device-nodes';
 import { findHolders } from '../pci/holders';
 import { usesOf } from '../pci/in-use';
 import { iommuGroupMembers } from '../pci/iommu-group';
-import { DEV_VFIO } from '../pci/paths';
+import { DEV, SYS } from '../pci/paths';
 import { isBridge, readinessOf } from '../pci/readiness';
 import { resetMethods } from '../pci/reset-methods';
 import { Sriov } from '../pci/sriov';
-import type { PciDevice } from '../pci/sysfs';
+import { type PciDevice, readAttribute } from '../pci/sysfs';
+import { sharingReasons } from '../topology/sharing';
+import { flatten, readTopology } from '../topology/tree';
 import { type Finding, ok } from './finding';
 
 export function checkGroup(device: PciDevice): Finding {
@@ -93,44 +96,48 @@ function accessible(path: string): boolean {
   }
 }
 
-export function checkNode({ iommuGroup }: PciDevice): Finding[] {
-  if (iommuGroup === undefined) return [];
-  const path = join(DEV_VFIO, String(iommuGroup));
-  if (!existsSync(path)) return [];
+/** Its group's node and its own; /dev/iommu belongs to the latter. */
+export function checkNodes(device: PciDevice): Finding[] {
+  const nodes = deviceNodes(device);
+  const iommu = join(DEV, 'iommu');
+  const needed = !nodes.every(isGroupNode) && existsSync(iommu);
+  const opened = needed ? [...nodes, iommu] : nodes;
+  return [...nodes.flatMap(checkHolders), ...opened.map((path) => checkAccess(path, device))];
+}
+
+const isGroupNode = (path: string) => !path.includes('/devices/');
+
+function checkHolders(path: string): Finding[] {
   const holders = findHolders(path);
-  const held: Finding[] =
-    holders.length === 0
-      ? []
-      : [
-          {
-            ...{
-              id: 'group-held',
-              level: 'blocked',
-              evidence: `${path} is open in ${holders.join(', ')}`,
-            },
-            ...{ meaning: 'a group can be opened once', fix: null },
-          },
-        ];
-  if (accessible(path)) return [...held, ok('permission', path, 'this user may open it')];
+  if (holders.length === 0) return [];
   return [
-    ...held,
     {
-      ...{
-        id: 'permission',
-        level: 'blocked',
-        evidence: `${path} is not readable and writable for uid ${process.getuid?.()}`,
-      },
-      meaning: 'this user may not open the group',
-      fix: {
-        text: hints.groupPermission(path, iommuGroup),
-        commands: [`chown "\${SUDO_USER:-root}" ${path}`],
-        ...{
-          risk: 'that user has the device, with its DMA in what the IOMMU lets it',
-          reboot: false,
-        },
-      },
+      id: isGroupNode(path) ? 'group-held' : 'device-held',
+      level: 'blocked',
+      evidence: `${path} is open in ${holders.join(', ')}`,
+      meaning: 'it can be opened once, and stays busy until its files and mappings are gone',
+      fix: null,
     },
   ];
+}
+
+function checkAccess(path: string, { iommuGroup }: PciDevice): Finding {
+  if (accessible(path)) return ok('permission', path, 'this user may open it');
+  return {
+    id: 'permission',
+    level: 'blocked',
+    evidence: `${path} is not readable and writable for uid ${process.getuid?.()}`,
+    meaning: 'this user may not open it',
+    fix: {
+      text:
+        iommuGroup !== undefined && path === groupNode(iommuGroup)
+          ? hints.groupPermission(path, iommuGroup)
+          : hints.nodePermission(path),
+      commands: [`chown "\${SUDO_USER:-root}" ${path}`],
+      risk: 'that user has the device, with its DMA in what the IOMMU lets it',
+      reboot: false,
+    },
+  };
 }
 
 export function checkReset({ bdf, path }: PciDevice): Finding {
@@ -142,18 +149,53 @@ export function checkReset({ bdf, path }: PciDevice): Finding {
   return { ...{ id: 'no-reset', level: 'warning', evidence, meaning, fix: null } };
 }
 
+const enableSriov = join(SYS, 'module/vfio_pci/parameters/enable_sriov');
+
 export function checkSriov({ bdf, driver, physfn }: PciDevice): Finding[] {
   if (physfn !== undefined) {
-    return [
-      ok(
-        'vf',
-        `physfn: ${physfn}`,
-        'a VF; if its PF is bound to vfio-pci, it opens with the VF token of that only',
-      ),
-    ];
+    const meaning = 'a VF; if its PF is bound to vfio-pci, it opens with the VF token of that only';
+    return [ok('vf', `physfn: ${physfn}`, meaning)];
   }
   const { numVfs, totalVfs } = new Sriov(bdf);
   if (totalVfs === 0) return [];
-  const meaning = driver?.includes('vfio') ? 'a PF; its VFs open with its VF token only' : 'a PF';
-  return [ok('pf', `${numVfs} of ${totalVfs} VFs`, meaning)];
+  const evidence = `${numVfs} of ${totalVfs} VFs`;
+  if (driver !== 'vfio-pci') return [ok('pf', evidence, 'a PF')];
+  const pf = ok('pf', evidence, 'a PF; its VFs open with its VF token only');
+  if (readAttribute(enableSriov) !== 'N') return [pf];
+  return [
+    pf,
+    {
+      id: 'sriov-disabled',
+      level: numVfs === 0 ? 'warning' : 'ok',
+      evidence: `${enableSriov}: N`,
+      meaning: 'vfio-pci makes no VFs',
+      fix: {
+        text: hints.sriovDisabled(),
+        commands: [`echo Y > ${enableSriov}`],
+        risk: 'VFs act for whoever has the PF: the kernel trusts that driver then',
+        reboot: false,
+      },
+    },
+  ];
+}
+
+export function checkNuma({ path }: PciDevice): Finding[] {
+  const file = join(path, 'numa_node');
+  const node = Number(readAttribute(file) ?? -1);
+  if (!Number.isInteger(node) || node < 0) return [];
+  const meaning = `memory and processors of node ${node} are nearest: numactl -N ${node} -m ${node}`;
+  return [ok('numa', `${file}: ${node}`, meaning)];
+}
+
+/** Who has to have the same owner, and why. */
+export function checkIsolation({ bdf, path, iommuGroup }: PciDevice): Finding[] {
+  if (iommuGroup === undefined) return [];
+  const roots = readTopology();
+  const members = flatten(roots).filter((node) => node.iommuGroup === iommuGroup);
+  const evidence = `${path}/iommu_group: ${iommuGroup}`;
+  const others = members.filter((node) => node.bdf !== bdf && node.readiness !== 'bridge');
+  if (others.length === 0) return [ok('isolated', evidence, 'it can have an owner of its own')];
+  const names = others.map((node) => node.bdf).join(', ');
+  const because = sharingReasons(roots, members).join('; ');
+  return [ok('shared-group', evidence, `it has the same owner as ${names}: ${because}`)];
 }

@@ -1,28 +1,35 @@
 /** All checks, of the machine and, if one is named, of a device. */
 import { readPciDevice } from '../pci/sysfs';
-import { checkDriver, checkGroup, checkNode, checkReset, checkSriov } from './device-checks';
+import * as device from './device-checks';
 import type { Finding } from './finding';
-import * as machine from './machine-checks';
+import { checkDeviceNodes, checkInterfaces } from './interface-checks';
+import { checkInterruptRemapping } from './interrupt-checks';
+import { checkHugePages, checkIommu, checkMemlock, checkVfioPci } from './machine-checks';
+import { checkLockdown, checkSecureBoot } from './security-checks';
 
 /** Nothing is changed by it. @throws ERR_VFIO_INVALID_BDF, ERR_VFIO_NO_DEVICE */
 export function examine(address?: string): Finding[] {
-  const device = address === undefined ? undefined : readPciDevice(address);
+  const pci = address === undefined ? undefined : readPciDevice(address);
   return [
-    machine.checkIommu(),
-    machine.checkVfioPci(),
-    machine.checkInterfaces(),
-    ...machine.checkInterruptRemapping(),
-    machine.checkMemlock(),
-    machine.checkHugePages(),
-    machine.checkLockdown(),
-    ...(device === undefined
+    checkIommu(),
+    ...checkInterruptRemapping(),
+    checkVfioPci(),
+    checkInterfaces(),
+    checkDeviceNodes(),
+    checkMemlock(),
+    checkHugePages(),
+    checkLockdown(),
+    ...checkSecureBoot(),
+    ...(pci === undefined
       ? []
       : [
-          checkGroup(device),
-          ...checkDriver(device),
-          ...checkNode(device),
-          checkReset(device),
-          ...checkSriov(device),
+          device.checkGroup(pci),
+          ...device.checkIsolation(pci),
+          ...device.checkDriver(pci),
+          ...device.checkNodes(pci),
+          device.checkReset(pci),
+          ...device.checkSriov(pci),
+          ...device.checkNuma(pci),
         ]),
   ];
 }

@@ -2,19 +2,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { hints } from '../hints';
-import { BOOT, DEV, DEV_VFIO, PROC, SYS } from '../pci/paths';
-import { listDirectory, readAttribute, readStart } from '../pci/sysfs';
+import { PROC, SYS } from '../pci/paths';
+import { listDirectory, readAttribute } from '../pci/sysfs';
 import { type Finding, type Fix, ok } from './finding';
-
-const MAX_FILE = 4 << 20;
-
-function text(path: string): string | undefined {
-  try {
-    return readStart(path, MAX_FILE).toString('latin1').trimEnd();
-  } catch {
-    return undefined;
-  }
-}
+import { fileText, kernelOption } from './kernel-files';
 
 /** ACPI tables that describe an IOMMU: Intel, AMD, Arm. */
 const tables = { DMAR: 'Intel VT-d', IVRS: 'AMD-Vi', IORT: 'Arm SMMU' } as const;
@@ -42,7 +33,7 @@ export function checkIommu(): Finding {
   }
   const found = listDirectory(join(SYS, 'firmware/acpi/tables'));
   const table = Object.keys(tables).find((name) => found.includes(name));
-  const cmdline = text(join(PROC, 'cmdline')) ?? '';
+  const cmdline = fileText(join(PROC, 'cmdline')) ?? '';
   const off = /(?:^|\s)(?:intel_iommu|amd_iommu|iommu)=off(?:\s|$)/.exec(cmdline)?.[0].trim();
   const blocked = (id: string, evidence: string, meaning: string, fix: Fix): Finding => ({
     ...{ id, level: 'blocked', evidence, meaning, fix },
@@ -74,16 +65,6 @@ export function checkIommu(): Finding {
   const meaning = `the firmware has ${tables[table as keyof typeof tables]}, but the kernel does not use it`;
   const parameter = table === 'DMAR' ? 'intel_iommu=on' : 'iommu.passthrough=0';
   return blocked('iommu-off-kernel', evidence, meaning, bootParameter(parameter));
-}
-
-/** CONFIG_ options of the running kernel, where a distribution keeps them. */
-function kernelOption(name: string): { value: string | undefined; file: string } | undefined {
-  const release = text(join(PROC, 'sys/kernel/osrelease')) ?? '';
-  if (!/^[\w.+~-]+$/.test(release)) return undefined;
-  const file = join(BOOT, `config-${release}`);
-  const config = text(file);
-  if (config === undefined) return undefined;
-  return { value: new RegExp(`^${name}=(.)`, 'm').exec(config)?.[1], file };
 }
 
 export function checkVfioPci(): Finding {
@@ -122,7 +103,7 @@ export function checkVfioPci(): Finding {
 const SMALL_MEMLOCK = 64 << 20;
 
 export function checkMemlock(uid = process.getuid?.()): Finding {
-  const line = /^Max locked memory\s+(\S+)/m.exec(text(join(PROC, 'self/limits')) ?? '');
+  const line = /^Max locked memory\s+(\S+)/m.exec(fileText(join(PROC, 'self/limits')) ?? '');
   const limit = line?.[1] ?? 'unknown';
   const evidence = `${PROC}/self/limits: Max locked memory ${limit}`;
   if (limit === 'unlimited' || Number(limit) >= SMALL_MEMLOCK) {
@@ -156,59 +137,4 @@ export function checkHugePages(): Finding {
     evidence,
     'optional: each takes one mapping and one IOTLB entry in place of 512',
   );
-}
-
-export function checkInterfaces(): Finding {
-  const iommufd = existsSync(join(DEV, 'iommu'));
-  const container = existsSync(join(DEV_VFIO, 'vfio'));
-  const evidence = `${DEV}/iommu ${iommufd ? 'exists' : 'does not exist'}; ${DEV_VFIO}/vfio ${container ? 'exists' : 'does not exist'}`;
-  if (iommufd || container) {
-    const which = [
-      ...(iommufd ? ['iommufd'] : []),
-      ...(container ? ['groups and containers'] : []),
-    ];
-    return ok('interfaces', evidence, `the kernel has ${which.join(', and ')}`);
-  }
-  return {
-    ...{
-      id: 'no-interface',
-      level: 'blocked',
-      evidence,
-      meaning: 'there is no node to map memory with',
-    },
-    fix: {
-      text: 'load the IOMMU interface of VFIO',
-      commands: ['modprobe vfio_iommu_type1 || modprobe iommufd'],
-      ...{ risk: 'none', reboot: false },
-    },
-  };
-}
-
-export function checkLockdown(): Finding {
-  const file = join(SYS, 'kernel/security/lockdown');
-  const mode = /\[(\w+)\]/.exec(readAttribute(file) ?? '')?.[1] ?? 'none';
-  if (mode === 'none') return ok('lockdown', `${file}: none`, 'the kernel is not locked down');
-  return {
-    ...{ id: 'lockdown', level: 'warning', evidence: `${file}: ${mode}` },
-    meaning: 'writing to PCI config space, raw BARs and MSRs is refused, even to root; VFIO works',
-    fix: null,
-  };
-}
-
-/** Interrupts of a device without remapping can be those of any other: vfio refuses by default. */
-export function checkInterruptRemapping(): Finding[] {
-  const file = join(SYS, 'module/vfio_iommu_type1/parameters/allow_unsafe_interrupts');
-  const allowed = readAttribute(file);
-  if (allowed !== 'Y') return [];
-  return [
-    {
-      ...{ id: 'unsafe-interrupts', level: 'warning', evidence: `${file}: Y` },
-      meaning: 'devices may raise any interrupt of the machine: they are not isolated from it',
-      fix: {
-        text: 'turn it off, if the IOMMU remaps interrupts',
-        commands: [`echo N > ${file}`],
-        ...{ risk: 'where it does not, no device can be opened then', reboot: false },
-      },
-    },
-  ];
 }

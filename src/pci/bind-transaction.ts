@@ -2,17 +2,18 @@
 import { VfioError } from '../errors';
 import { parseBdf } from './address';
 import {
+  applyDefaultDriver,
   applyDriver,
   assertBindable,
   type DriverState,
+  defaultDriverWrites,
   driverWrites,
   readDriverState,
   type SysfsWrite,
 } from './bind';
-import { findHolders } from './holders';
+import { deviceHolders } from './device-nodes';
 import { usesOf } from './in-use';
 import { iommuGroupMembers } from './iommu-group';
-import { DEV_VFIO, SYS } from './paths';
 import { isBridge } from './readiness';
 import {
   forgetBinding,
@@ -21,9 +22,8 @@ import {
   type SavedBinding,
   saveBinding,
   savedBindings,
-  stateBefore,
 } from './saved-bindings';
-import { listDirectory, type PciDevice, readPciDevice } from './sysfs';
+import { type PciDevice, readPciDevice } from './sysfs';
 
 export interface BindOptions {
   readonly driver?: string;
@@ -68,15 +68,13 @@ export async function bindDevices(
   const { driver = 'vfio-pci' } = options;
   await undoAbandoned();
   const changes = await planBind(addresses, options);
-  const records = changes.map(({ bdf }) => {
-    const { driver: old = null, override } = readDriverState(readPciDevice(bdf));
-    const before = loadBinding(bdf)?.before ?? { driver: old, override };
-    return { known: loadBinding(bdf), now: { driver: old ?? undefined, override }, before, bdf };
+  const records = changes.map(({ bdf }): BindRecord => {
+    return { bdf, now: readDriverState(readPciDevice(bdf)), known: loadBinding(bdf) };
   });
-  const begun: typeof records = [];
+  const begun: BindRecord[] = [];
   try {
     for (const record of records) {
-      saveBinding({ bdf: record.bdf, before: record.before, driver, changing: process.pid });
+      saveBinding({ ...recordOf(record, driver), changing: process.pid });
       begun.push(record);
       await applyDriver(readPciDevice(record.bdf), { driver, override: driver });
     }
@@ -84,7 +82,7 @@ export async function bindDevices(
     for (const record of begun.reverse()) await rollBack(record);
     throw error;
   }
-  for (const { bdf, before } of begun) saveBinding({ bdf, before, driver, changing: null });
+  for (const record of begun) saveBinding(recordOf(record, driver));
   return changes;
 }
 
@@ -93,6 +91,11 @@ interface BindRecord {
   readonly now: DriverState;
   /** The record of an earlier bind. */
   readonly known: SavedBinding | undefined;
+}
+
+/** What an earlier bind has found is what comes back. */
+function recordOf({ bdf, now, known }: BindRecord, driver: string): SavedBinding {
+  return { bdf, before: known?.before ?? now, driver, changing: null };
 }
 
 /** Where the old driver does not take it back, the record stays, for `restore` to try again. */
@@ -110,16 +113,22 @@ async function rollBack({ bdf, now, known }: BindRecord): Promise<void> {
 export function planRestore(addresses: readonly string[], force = false): Change[] {
   const bdfs =
     addresses.length > 0 ? addresses.map(parseBdf) : savedBindings().map(({ bdf }) => bdf);
-  return bdfs.map((bdf) => {
+  return bdfs.flatMap((bdf): Change[] => {
     const device = readPciDevice(bdf);
-    if (!force) assertNotOpen(device);
     const saved = loadBinding(bdf);
-    if (saved) return change(device, stateBefore(saved));
+    if (!saved && isTheKernels(device)) return [];
+    if (!force) assertNotOpen(device);
+    if (saved) return [change(device, saved.before)];
     // Bound by other means, or before a reboot: the kernel knows best.
-    const free = { driver: undefined, override: '' };
-    const probe = { path: `${SYS}/bus/pci/drivers_probe`, text: bdf };
-    return { ...change(device, free), writes: [...driverWrites(device, free), probe] };
+    const { driver: from = null } = device;
+    return [{ bdf, from, to: null, writes: defaultDriverWrites(device) }];
   });
+}
+
+/** Nobody has bound it to something else: there is nothing to restore. */
+function isTheKernels(device: PciDevice): boolean {
+  const { driver, override } = readDriverState(device);
+  return override === '' && driver !== null && !driver.includes('vfio');
 }
 
 /** Give devices back. @throws ERR_VFIO_BIND_FAILED, EACCES, EBUSY (open in a process) */
@@ -129,9 +138,9 @@ export async function restoreDevices(
 ): Promise<Change[]> {
   const changes = planRestore(addresses, force);
   for (const { bdf } of changes) {
+    const device = readPciDevice(bdf);
     const saved = loadBinding(bdf);
-    const state = saved ? stateBefore(saved) : { driver: undefined, override: '' };
-    await applyDriver(readPciDevice(bdf), state);
+    await (saved ? applyDriver(device, saved.before) : applyDefaultDriver(device));
     forgetBinding(bdf);
   }
   return changes;
@@ -140,7 +149,7 @@ export async function restoreDevices(
 /** Changes whose process was killed midway. */
 export async function undoAbandoned(): Promise<void> {
   for (const saved of savedBindings().filter(isAbandoned)) {
-    await applyDriver(readPciDevice(saved.bdf), stateBefore(saved));
+    await applyDriver(readPciDevice(saved.bdf), saved.before);
     forgetBinding(saved.bdf);
   }
 }
@@ -163,16 +172,9 @@ function targets(addresses: readonly string[], { group }: BindOptions): PciDevic
   return [...all].map(readPciDevice).filter((device) => !isBridge(device));
 }
 
-function change(
-  device: PciDevice,
-  wanted: { driver: string | undefined; override: string },
-): Change {
-  return {
-    bdf: device.bdf,
-    from: device.driver ?? null,
-    to: wanted.driver ?? null,
-    writes: driverWrites(device, wanted),
-  };
+function change(device: PciDevice, wanted: DriverState): Change {
+  const { bdf, driver: from = null } = device;
+  return { bdf, from, to: wanted.driver, writes: driverWrites(device, wanted) };
 }
 
 function assertUnused(device: PciDevice): void {
@@ -188,13 +190,9 @@ function assertUnused(device: PciDevice): void {
 
 /** An unbind would wait until whoever has it open lets go. */
 function assertNotOpen(device: PciDevice): void {
-  const nodes = [
-    ...(device.iommuGroup === undefined ? [] : [String(device.iommuGroup)]),
-    ...listDirectory(`${device.path}/vfio-dev`).map((name) => `devices/${name}`),
-  ];
-  const holders = nodes.flatMap((name) => findHolders(`${DEV_VFIO}/${name}`));
+  const holders = deviceHolders(device);
   if (holders.length === 0 || device.driver === undefined) return;
-  throw new VfioError('EBUSY', `${device.bdf} is open in ${[...new Set(holders)].join(', ')}`, {
+  throw new VfioError('EBUSY', `${device.bdf} is open in ${holders.join(', ')}`, {
     device: device.bdf,
     hint: 'end that process first; --force asks it to let go, and waits until it does',
   });

@@ -11,7 +11,8 @@ import { PCI_DRIVERS, type PciDevice, readAttribute, readLinkName, readPciDevice
 
 /** What of sysfs decides who drives a device. */
 export interface DriverState {
-  readonly driver: string | undefined;
+  /** null for none. */
+  readonly driver: string | null;
   /** Empty where there is none. */
   readonly override: string;
 }
@@ -49,7 +50,7 @@ export async function bindDriver(address: string, driver = 'vfio-pci'): Promise<
   return {
     bdf: device.bdf,
     driver,
-    previousDriver: before.driver,
+    previousDriver: before.driver ?? undefined,
     async restore() {
       if (restored) return;
       restored = true;
@@ -72,7 +73,8 @@ export async function assertBindable(device: PciDevice, driver: string): Promise
 
 export function readDriverState({ path, driver }: PciDevice): DriverState {
   const override = readAttribute(join(path, 'driver_override'));
-  return { driver, override: override === undefined || override === '(null)' ? '' : override };
+  const none = override === undefined || override === '(null)';
+  return { driver: driver ?? null, override: none ? '' : override };
 }
 
 async function assertDriver(driver: string): Promise<void> {
@@ -89,32 +91,47 @@ async function assertDriver(driver: string): Promise<void> {
   }
 }
 
+const currentDriver = (path: string) => readLinkName(join(path, 'driver')) ?? null;
+
+const probe = (bdf: string): SysfsWrite => ({
+  path: join(SYS, 'bus/pci/drivers_probe'),
+  text: bdf,
+});
+
 /** The writes that bring a device from its present state to another one. */
 export function driverWrites({ path, bdf }: PciDevice, wanted: DriverState): SysfsWrite[] {
-  const was = readLinkName(join(path, 'driver'));
+  const was = currentDriver(path);
   const moves = was !== wanted.driver;
   return [
-    ...(moves && was !== undefined ? [{ path: join(path, 'driver/unbind'), text: bdf }] : []),
+    ...(moves && was !== null ? [{ path: join(path, 'driver/unbind'), text: bdf }] : []),
     { path: join(path, 'driver_override'), text: `${wanted.override}\n` },
-    ...(moves && wanted.driver !== undefined
-      ? [{ path: join(SYS, 'bus/pci/drivers_probe'), text: bdf }]
-      : []),
+    ...(moves && wanted.driver !== null ? [probe(bdf)] : []),
   ];
+}
+
+/** The writes after which the kernel has chosen the driver. */
+export function defaultDriverWrites(device: PciDevice): SysfsWrite[] {
+  return [...driverWrites(device, { driver: null, override: '' }), probe(device.bdf)];
+}
+
+/** Let the kernel choose the driver. @throws EACCES (not root) */
+export async function applyDefaultDriver(device: PciDevice): Promise<void> {
+  for (const step of defaultDriverWrites(device)) await write(step.path, step.text);
 }
 
 /** @throws ERR_VFIO_BIND_FAILED, EACCES (not root) */
 export async function applyDriver(device: PciDevice, wanted: DriverState): Promise<void> {
   const { path, bdf } = device;
-  const current = () => readLinkName(join(path, 'driver'));
   for (const step of driverWrites(device, wanted)) await write(step.path, step.text);
   // The probe answers success also where the driver refuses; the driver's own bind file tells why.
-  if (wanted.driver !== undefined && current() === undefined) {
+  if (wanted.driver !== null && currentDriver(path) === null) {
     await write(join(PCI_DRIVERS, wanted.driver, 'bind'), bdf);
   }
-  if (current() !== wanted.driver) {
+  const current = currentDriver(path);
+  if (current !== wanted.driver) {
     throw new VfioError(
       'ERR_VFIO_BIND_FAILED',
-      `${bdf} is bound to ${current() ?? 'no driver'}, not to ${wanted.driver ?? 'none'}`,
+      `${bdf} is bound to ${current ?? 'no driver'}, not to ${wanted.driver ?? 'none'}`,
       { device: bdf, path, hint: 'dmesg tells what the driver had against it' },
     );
   }

@@ -1,16 +1,17 @@
 /** All that sysfs tells of one device that a driver's author asks for. */
 import { join } from 'node:path';
 import { isErrno } from '../errors';
+import { readDriverState } from './bind';
 import { readConfigSpace } from './config/read';
+import { deviceNodes } from './device-nodes';
 import { findHolders } from './holders';
 import { readPciNames } from './ids';
 import { describeDevice, type ListedDevice } from './inventory';
 import { type GroupMember, iommuGroupMembers } from './iommu-group';
-import { DEV_VFIO } from './paths';
 import { resetMethods } from './reset-methods';
 import { type BarResource, barResources } from './resources';
 import { Sriov } from './sriov';
-import { listDirectory, readAttribute, readPciDevice } from './sysfs';
+import { readAttribute, readPciDevice } from './sysfs';
 
 export interface DeviceDetails extends ListedDevice {
   readonly driverOverride: string | null;
@@ -32,15 +33,10 @@ export interface DeviceDetails extends ListedDevice {
 export function deviceDetails(address: string): DeviceDetails {
   const pci = readPciDevice(address);
   const text = (name: string) => readAttribute(join(pci.path, name));
-  const override = text('driver_override');
   const speed = text('current_link_speed');
-  const cdevs = listDirectory(join(pci.path, 'vfio-dev')).map((name) => `devices/${name}`);
-  const group = pci.iommuGroup === undefined ? [] : [String(pci.iommuGroup)];
-  const existing = new Set(listDirectory(DEV_VFIO));
-  const paths = [...group.filter((name) => existing.has(name)), ...cdevs];
   return {
     ...describeDevice(pci, readPciNames()),
-    driverOverride: override === undefined || override === '(null)' ? null : override,
+    driverOverride: readDriverState(pci).override || null,
     powerState: text('power_state') ?? null,
     link:
       speed === undefined
@@ -54,12 +50,7 @@ export function deviceDetails(address: string): DeviceDetails {
     resetMethods: resetMethods(pci.bdf),
     groupMembers: pci.iommuGroup === undefined ? [] : iommuGroupMembers(pci.iommuGroup),
     vfs: new Sriov(pci.bdf).vfs(),
-    nodes: paths
-      .map((name) => join(DEV_VFIO, name))
-      .map((path) => ({
-        path,
-        holders: findHolders(path),
-      })),
+    nodes: deviceNodes(pci).map((path) => ({ path, holders: findHolders(path) })),
   };
 }
 

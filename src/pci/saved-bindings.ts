@@ -8,7 +8,7 @@ import { listDirectory, readAttribute } from './sysfs';
 
 export interface SavedBinding {
   readonly bdf: string;
-  readonly before: { readonly driver: string | null; readonly override: string };
+  readonly before: DriverState;
   /** What it was to be bound to. */
   readonly driver: string;
   /** The process that is changing it; null once the change is complete. */
@@ -63,8 +63,4 @@ export function isAbandoned({ changing }: SavedBinding): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ESRCH';
   }
-}
-
-export function stateBefore({ before }: SavedBinding): DriverState {
-  return { driver: before.driver ?? undefined, override: before.override };
 }

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
+import os from 'node:os';
 import { join } from 'node:path';
 import { bindCommand, restoreCommand } from '../../src/cli/bind';
 import { saveBinding } from '../../src/pci/saved-bindings';
@@ -46,6 +47,18 @@ test('bound twice, the first state is what comes back', async () => {
   await run(bindCommand, SOUND);
   await run(restoreCommand, SOUND);
   expect(driverOf(SOUND)).toBe('snd_hda_intel');
+});
+
+test('what others have bound goes to the driver that the kernel chooses', async () => {
+  const plan = await run(restoreCommand, GPU, '--dry-run');
+  expect(plan.out).toMatch(/driver\/unbind\n.*driver_override\n.*drivers_probe\n$/);
+  expect((await run(restoreCommand, GPU)).out).toBe(`${GPU}: vfio-pci -> the kernel's choice\n`);
+  expect(driverOf(GPU)).toBe('nouveau');
+});
+
+test('what nobody has bound is left alone', async () => {
+  expect((await run(restoreCommand, SOUND)).out).toBe('nothing to do\n');
+  expect(writes()).toEqual([]);
 });
 
 test('--dry-run prints the writes, and writes nothing', async () => {
@@ -102,7 +115,8 @@ test('what a killed bind left is undone by the next, and by restore', async () =
 });
 
 test('the rule of --persist is there until restore', async () => {
-  await run(bindCommand, SOUND, '--persist');
+  const rule = join(UDEV_RULES, `70-vfio-${SOUND}.rules`);
+  expect((await run(bindCommand, SOUND, '--persist')).out).toContain(`installed ${rule}\n`);
   expect(readFileSync(join(UDEV_RULES, `70-vfio-${SOUND}.rules`), 'utf8')).toContain(SOUND);
   await run(restoreCommand, SOUND);
   expect(existsSync(join(UDEV_RULES, `70-vfio-${SOUND}.rules`))).toBe(false);
@@ -118,6 +132,66 @@ test('a device that the system uses is refused, with the reason', async () => {
   });
   await run(bindCommand, '0000:03:00.1', '--force');
   expect(driverOf('0000:03:00.1')).toBe('vfio-pci');
+});
+
+test('the interface of this SSH session is refused, also as part of a bridge', async () => {
+  const info = { address: '192.0.2.7' } as os.NetworkInterfaceInfo;
+  const interfaces = jest.spyOn(os, 'networkInterfaces').mockReturnValue({ br0: [info] });
+  process.env.SSH_CONNECTION = '192.0.2.1 50000 192.0.2.7 22';
+  const { files, ...machine } = machines.sriovServer;
+  const port = 'sys/devices/pci0000:00/0000:00:03.0/0000:03:00.1/net/enp3s0f1';
+  bootMachine({ ...machine, files: { ...files, 'proc/net/route': '', [`${port}/upper_br0`]: '' } });
+  bootDriverCore({});
+  const { status, err } = await run(bindCommand, '0000:03:00.1');
+  delete process.env.SSH_CONNECTION;
+  interfaces.mockRestore();
+  expect([status, err]).toEqual([
+    1,
+    expect.stringMatching(/in use: enp3s0f1 \(part of br0\) carries this SSH session\n/),
+  ]);
+  expect(driverOf('0000:03:00.1')).toBe('igb');
+});
+
+test.each([
+  ['boot_vga', 'it is the display that the machine booted with', {}],
+  [
+    'drm/card0-HDMI-A-1/enabled',
+    'card0-HDMI-A-1 shows a picture',
+    { 'sys/class/drm/card0-HDMI-A-1': 'card0-HDMI-A-1' },
+  ],
+])('a display in use is refused, by %s', async (attribute, message, links) => {
+  const text = attribute === 'boot_vga' ? '1\n' : 'enabled\n';
+  const { devices, files } = machines.multiFunctionCard;
+  const gpu = { ...devices[GPU]!, driver: 'nouveau', attributes: { [attribute]: text } };
+  const drm = `sys/devices/pci0000:00/0000:00:01.1/${GPU}/drm`;
+  const targets = Object.entries(links).map(([link, name]) => [link, `${drm}/${name}`]);
+  bootMachine({
+    devices: { ...devices, [GPU]: gpu },
+    files: files!,
+    links: Object.fromEntries(targets),
+  });
+  const { status, err } = await run(bindCommand, GPU, '--group');
+  expect([status, err]).toEqual([1, expect.stringContaining(`in use: ${message}\n`)]);
+  expect(driverOf(GPU)).toBe('nouveau');
+});
+
+test('who still blocks the group is told', async () => {
+  bootMachine(machines.blockedGroup);
+  bootDriverCore({ [SOUND]: 'snd_hda_intel', '0000:02:00.0': 'nvme' });
+  expect((await run(bindCommand, SOUND)).out).toBe(
+    `${SOUND}: snd_hda_intel -> vfio-pci\n` +
+      `${SOUND} cannot be opened yet: 0000:02:00.0 (nvme) blocks its group; --group binds all of it\n`,
+  );
+});
+
+test('--json has the changes with their writes and rules', async () => {
+  const { out } = await run(bindCommand, SOUND, '--persist', '--json');
+  expect(JSON.parse(out)).toMatchObject([
+    {
+      ...{ bdf: SOUND, from: 'snd_hda_intel', to: 'vfio-pci' },
+      rule: { path: join(UDEV_RULES, `70-vfio-${SOUND}.rules`) },
+    },
+  ]);
 });
 
 test('without an IOMMU nothing is unbound; a bridge is refused', async () => {

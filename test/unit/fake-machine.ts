@@ -21,7 +21,7 @@ export interface FakeFunction {
 export interface FakeMachine {
   readonly devices: Readonly<Record<string, FakeFunction>>;
   /** Other files by their path from the root, `proc/cmdline`. */
-  readonly files?: Readonly<Record<string, string>>;
+  readonly files?: Readonly<Record<string, string | Uint8Array>>;
   /** Symbolic links by their path from the root, with their target from there. */
   readonly links?: Readonly<Record<string, string>>;
 }

@@ -1,8 +1,9 @@
 /** The command in the lab: on the real kernel, with real drivers. */
-import { execFile, spawn } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { openDevice, readPciDevice } from 'vfio';
+import { readPciDevice } from 'vfio';
 import { findDevice, findDevices } from './lab-devices';
 
 // Each command is a process, which takes seconds to start on an emulated processor.
@@ -21,27 +22,52 @@ function vfio(...args: string[]): Promise<{ status: number; out: string; err: st
 const json = async (...args: string[]) => JSON.parse((await vfio(...args, '--json')).out);
 const driverOf = (bdf: string) => readPciDevice(bdf).driver;
 
+/** Opens a device, and says so; closes it when its input ends. */
+const holding = `
+  const { openDevice } = require(process.argv[1]);
+  openDevice(process.argv[2]).then((device) => {
+    console.log('open');
+    process.stdin.resume().on('end', () => device.close());
+  });
+`;
+
 describe('the two functions of one group', () => {
   const [first, second] = findDevices('e1000e').map(({ bdf }) => bdf) as [string, string];
-  const initial = driverOf(first);
+  const drivers = () => [first, second].map(driverOf);
 
+  beforeAll(() => execFileSync('modprobe', ['e1000e']));
   afterAll(async () => {
     await vfio('restore', '--force');
+    execFileSync('modprobe', ['-r', 'e1000e']);
   });
 
-  test('one is bound, and the list names who blocks it', async () => {
-    expect(await vfio('bind', first)).toMatchObject({ status: 0, err: '' });
-    expect(driverOf(first)).toBe('vfio-pci');
-    const [listed] = (await json('list', '--driver', 'vfio-pci')) as { blockers: string[] }[];
-    const other = driverOf(second);
-    expect(listed!.blockers).toEqual(other === undefined ? [] : [`${second} (${other})`]);
+  test('they cannot have different owners, and why', async () => {
+    expect(drivers()).toEqual(['e1000e', 'e1000e']);
+    const { status, out } = await vfio('topology', '--split', first, second);
+    expect(status).toBe(2);
+    expect(out).toMatch(/^no\n {2}both are in IOMMU group \d+\n {2}functions of one slot/);
+    expect(out).toContain(`no ACS in ${first} and ${second}\n`);
+  });
+
+  test('one is bound, and bind, list and doctor name the driver that blocks it', async () => {
+    const bound = await vfio('bind', first);
+    expect(bound).toMatchObject({ status: 0, err: '' });
+    expect(bound.out).toContain(`${second} (e1000e)`);
+    expect(drivers()).toEqual(['vfio-pci', 'e1000e']);
+    expect(await json('list', '--driver', 'vfio-pci')).toMatchObject([
+      { bdf: first, readiness: 'blocked', blockers: [`${second} (e1000e)`] },
+    ]);
+    const doctor = await vfio('doctor', first);
+    expect(doctor.status).toBe(2);
+    expect(doctor.out).toMatch(new RegExp(`group-blocked: .*${second} \\(e1000e\\)`));
+    expect(doctor.out).toContain(`$ vfio bind ${second}\n`);
   });
 
   test('--group binds both, and restore gives both back', async () => {
     expect((await vfio('bind', first, '--group')).status).toBe(0);
-    expect([driverOf(first), driverOf(second)]).toEqual(['vfio-pci', 'vfio-pci']);
+    expect(drivers()).toEqual(['vfio-pci', 'vfio-pci']);
     expect((await vfio('restore')).status).toBe(0);
-    expect([driverOf(first), driverOf(second)]).toEqual([initial, initial]);
+    expect(drivers()).toEqual(['e1000e', 'e1000e']);
   });
 
   test('a bind that is killed midway is undone by restore', async () => {
@@ -49,23 +75,28 @@ describe('the two functions of one group', () => {
     const record = `/run/vfio/${first}.json`;
     while (!existsSync(record) && child.exitCode === null) await new Promise(setImmediate);
     child.kill('SIGKILL');
-    if (child.exitCode === null && child.signalCode === null) {
-      await new Promise((resolve) => child.once('exit', resolve));
-    }
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
     expect(child.signalCode).toBe('SIGKILL');
     expect((await vfio('restore')).status).toBe(0);
-    expect([driverOf(first), driverOf(second)]).toEqual([initial, initial]);
+    expect(drivers()).toEqual(['e1000e', 'e1000e']);
     expect(existsSync(record)).toBe(false);
   });
 
-  test('an open device is not taken away, and its holder is named with its pid', async () => {
+  test('what another process has open is not taken away, and it is named with its pid', async () => {
     await vfio('bind', first, '--group');
-    const device = await openDevice(first);
-    const { status, err } = await vfio('restore', first);
-    expect(status).toBe(1);
-    expect(err).toContain(`(pid ${process.pid})`);
-    await device.close();
+    const child = spawn(process.execPath, ['-e', holding, join(__dirname, '../..'), first]);
+    await once(child.stdout, 'data');
+    const pid = `(pid ${child.pid})`;
+    const restored = await vfio('restore', first);
+    expect([restored.status, restored.err]).toEqual([1, expect.stringContaining(pid)]);
+    const doctor = await vfio('doctor', first);
+    expect(doctor.out).toMatch(/(group|device)-held: /);
+    expect(doctor.out).toContain(pid);
+    expect(JSON.stringify(await json('info', first))).toContain(pid);
+    child.stdin.end();
+    await once(child, 'exit');
     expect((await vfio('restore')).status).toBe(0);
+    expect(drivers()).toEqual(['e1000e', 'e1000e']);
   });
 });
 
@@ -82,4 +113,12 @@ test('info, config, regs and reset of edu', async () => {
   const reset = await vfio('reset', bdf);
   expect(reset.status === 0 || /no reset of its own/.test(reset.err)).toBe(true);
   expect((await vfio('restore', bdf)).status).toBe(0);
+});
+
+test('doctor finds nothing that blocks the lab', async () => {
+  const found = (await json('doctor')) as { id: string; level: string }[];
+  expect(found.filter(({ level }) => level === 'blocked')).toEqual([]);
+  expect(found.map(({ id }) => id)).toEqual(
+    expect.arrayContaining(['iommu-on', 'interrupt-remapping', 'vfio-pci', 'interfaces']),
+  );
 });

@@ -1,0 +1,185 @@
+/** Each check both ways: where all is well, and where it is not. */
+import { gzipSync } from 'node:zlib';
+import { examine } from '../../src/doctor/examine';
+import type { Finding } from '../../src/doctor/finding';
+import * as machines from '../fixtures/machines';
+import { bootMachine, type FakeMachine, removeMachine } from './fake-machine';
+import { SYS } from './fake-machine-paths';
+
+jest.mock('../../src/pci/paths', () => require('./fake-machine-paths'));
+
+afterAll(removeMachine);
+
+const server = machines.sriovServer;
+
+/** `undefined` takes a file away. */
+function withFiles(
+  machine: FakeMachine,
+  changes: Record<string, string | Uint8Array | undefined>,
+): FakeMachine {
+  const files = Object.entries({ ...machine.files, ...changes });
+  const there = files.filter((entry): entry is [string, string] => entry[1] !== undefined);
+  return { ...machine, files: Object.fromEntries(there) };
+}
+
+function findings(machine: FakeMachine, bdf?: string): Map<string, Finding> {
+  bootMachine(machine);
+  return new Map(examine(bdf).map((finding) => [finding.id, finding]));
+}
+
+const level = (machine: FakeMachine, id: string, bdf?: string) =>
+  findings(machine, bdf).get(id)?.level;
+
+describe('interrupt remapping', () => {
+  const ecap = 'sys/class/iommu/dmar0/intel-iommu/ecap';
+  const parameter = 'sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts';
+
+  test('by the capability of VT-d', () => {
+    expect(level(server, 'interrupt-remapping')).toBe('ok');
+    const without = findings(withFiles(server, { [ecap]: 'f050d2\n' }));
+    expect(without.get('no-interrupt-remapping')).toMatchObject({
+      level: 'blocked',
+      evidence: `${SYS}/class/iommu/dmar0/intel-iommu/ecap: f050d2`,
+      fix: { commands: [expect.stringMatching(/^echo Y > .*allow_unsafe_interrupts$/)] },
+    });
+    expect(level(withFiles(server, { [ecap]: 'zz' }), 'interrupt-remapping')).toBeUndefined();
+  });
+
+  test('by the table of interrupts, which tells what is so', () => {
+    const line = (chip: string) => ({ 'proc/interrupts': ` 24:  0  0  ${chip} 49152-edge  x\n` });
+    expect(level(withFiles(server, line('IR-PCI-MSI')), 'interrupt-remapping')).toBe('ok');
+    const plain = withFiles(server, line('PCI-MSI'));
+    expect(level(plain, 'no-interrupt-remapping')).toBe('blocked');
+    const amd = withFiles(machines.multiFunctionCard, line('PCI-MSI-0000:01:00.0'));
+    expect(level(amd, 'no-interrupt-remapping')).toBe('blocked');
+  });
+
+  test('AMD-Vi can; of the SMMU nothing is told', () => {
+    expect(level(machines.multiFunctionCard, 'interrupt-remapping')).toBe('ok');
+    const arm = findings(machines.arm);
+    expect([...arm.keys()].filter((id) => id.includes('interrupt'))).toEqual([]);
+  });
+
+  test.each(['nointremap', 'intremap=off'])('%s on the command line', (word) => {
+    const off = findings(withFiles(server, { 'proc/cmdline': `ro intel_iommu=on ${word}\n` }));
+    expect(off.get('no-interrupt-remapping')).toMatchObject({
+      level: 'blocked',
+      evidence: expect.stringContaining(word),
+      fix: { reboot: true },
+    });
+  });
+
+  test('allowed without', () => {
+    const machine = withFiles(server, { [parameter]: 'Y\n', [ecap]: '0\n' });
+    expect(level(machine, 'unsafe-interrupts')).toBe('warning');
+    expect(level(machine, 'no-interrupt-remapping')).toBeUndefined();
+  });
+});
+
+describe('interfaces', () => {
+  const config = 'boot/config-6.12.0-test';
+
+  test('a kernel without iommufd has groups, and one without either is blocked', () => {
+    expect(findings(server).get('iommufd-not-built')).toMatchObject({
+      level: 'ok',
+      meaning: expect.stringContaining('CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV'),
+    });
+    expect(level(server, 'interfaces')).toBe('ok');
+    const neither = withFiles(server, { 'dev/vfio/vfio': undefined });
+    expect(level(neither, 'no-interface')).toBe('blocked');
+  });
+
+  test('iommufd that is there, or only not loaded', () => {
+    const built = 'CONFIG_VFIO_PCI=m\nCONFIG_IOMMUFD=m\nCONFIG_VFIO_DEVICE_CDEV=y\n';
+    const notLoaded = findings(withFiles(server, { [config]: built }));
+    expect(notLoaded.get('iommufd-not-loaded')?.fix?.commands).toEqual(['modprobe iommufd']);
+    const nodes = { [config]: built, 'dev/iommu': '', 'dev/vfio/devices/vfio0': '' };
+    expect(findings(withFiles(server, nodes)).get('iommufd')?.meaning).toMatch(/can be opened/);
+  });
+
+  test('the options of the running kernel itself, from /proc/config.gz', () => {
+    const own = gzipSync('CONFIG_IOMMUFD=y\n# CONFIG_VFIO_DEVICE_CDEV is not set\n');
+    const machine = withFiles(server, { 'proc/config.gz': own });
+    expect(findings(machine).get('iommufd-not-built')?.meaning).toMatch(
+      /without CONFIG_VFIO_DEVICE_CDEV:/,
+    );
+    const damaged = withFiles(server, { 'proc/config.gz': 'x', [config]: undefined });
+    expect(level(damaged, 'iommufd-absent')).toBe('ok');
+  });
+});
+
+describe('what guards the kernel', () => {
+  const secureBoot = 'sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c';
+
+  test('secure boot: the byte after the attributes', () => {
+    expect(findings(server).has('secure-boot')).toBe(false);
+    const meaning = (value: string) =>
+      findings(withFiles(server, { [secureBoot]: value })).get('secure-boot')?.meaning;
+    expect(meaning('\x06\0\0\0\x01')).toMatch(/is on/);
+    expect(meaning('\x06\0\0\0\0')).toMatch(/is off/);
+    expect(meaning('\x06')).toBeUndefined();
+  });
+
+  test('lockdown', () => {
+    expect(level(server, 'lockdown')).toBe('ok');
+    const locked = { 'sys/kernel/security/lockdown': 'none [integrity] confidentiality\n' };
+    expect(level(withFiles(server, locked), 'lockdown')).toBe('warning');
+  });
+});
+
+describe('a device', () => {
+  const PF = '0000:03:00.0';
+
+  test('its group: alone, or shared, with the reasons', () => {
+    expect(level(server, 'isolated', PF)).toBe('ok');
+    const shared = findings(machines.blockedGroup, '0000:01:00.0').get('shared-group');
+    expect(shared?.meaning).toMatch(
+      /^it has the same owner as 0000:01:00.1, 0000:02:00.0: .*ACS of 0000:00:01.1 above is off/,
+    );
+  });
+
+  test('VFs that vfio-pci would not make', () => {
+    const pf = server.devices[PF]!;
+    const none = { ...pf, attributes: { ...pf.attributes, sriov_numvfs: '0\n' } };
+    expect(level(server, 'sriov-disabled', PF)).toBe('ok');
+    const machine = { ...server, devices: { ...server.devices, [PF]: none } };
+    expect(level(machine, 'sriov-disabled', PF)).toBe('warning');
+    const enabled = { 'sys/module/vfio_pci/parameters/enable_sriov': 'Y\n' };
+    expect(level(withFiles(machine, enabled), 'sriov-disabled', PF)).toBeUndefined();
+  });
+
+  test('its NUMA node', () => {
+    expect(findings(server, PF).get('numa')?.meaning).toContain('numactl -N 1 -m 1');
+    expect(findings(machines.hostile, '0000:00:01.0').has('numa')).toBe(false);
+  });
+
+  test('who has its nodes open, by process', () => {
+    const holder = (node: string) => ({
+      ...withFiles(server, {
+        'proc/4711/comm': 'qemu\n',
+        'sys/devices/pci0000:00/0000:00:03.0/0000:03:00.0/vfio-dev/vfio0/dev': '',
+        'dev/vfio/devices/vfio0': '',
+        'dev/iommu': '',
+      }),
+      links: { ...server.links, 'proc/4711/fd/3': node },
+    });
+    const group = findings(holder('dev/vfio/20'), PF).get('group-held');
+    expect(group).toMatchObject({
+      level: 'blocked',
+      evidence: expect.stringMatching(/dev\/vfio\/20 is open in qemu \(pid 4711\)$/),
+    });
+    expect(level(holder('dev/vfio/devices/vfio0'), 'device-held', PF)).toBe('blocked');
+    expect(level(holder('dev/null'), 'group-held', PF)).toBeUndefined();
+  });
+});
+
+test('every finding tells what was seen; every fix its risk', () => {
+  const { pciIds: _, ...all } = machines;
+  for (const machine of Object.values(all)) {
+    for (const bdf of [undefined, ...Object.keys(machine.devices)]) {
+      for (const [id, { evidence, meaning, fix }] of findings(machine, bdf)) {
+        expect([id, evidence, meaning, fix?.text, fix?.risk]).not.toContain('');
+      }
+    }
+  }
+});
