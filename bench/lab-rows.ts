@@ -46,8 +46,8 @@ const igb = (name: string, program: 'tx' | 'forward', device: 'igb' | 'igbPair')
 });
 
 const rows: readonly LabRow[] = [
-  nvme('nvme-randread-4k-qd1', 1, 4_000),
-  nvme('nvme-randread-4k-qd32', 32, 20_000),
+  nvme('nvme-randread-4k-qd1', 1, 60_000),
+  nvme('nvme-randread-4k-qd32', 32, 400_000),
   igb('igb-tx-64b-burst32', 'tx', 'igb'),
   igb('igb-forward-64b-burst32', 'forward', 'igbPair'),
   { name: 'igb-forward-gc-pause-10s', unit: 'ms', device: 'igbPair', count: 10, c: undefined },

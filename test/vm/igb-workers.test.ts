@@ -86,6 +86,28 @@ test('a worker that is terminated takes nothing down, and another can have its q
   expect(await counts()).toEqual([a / 2, 2 * b]);
 });
 
+test('a worker that fails ends alone, and who listens is told why', async () => {
+  const ended = new Promise<[number, Error | undefined]>((resolve) => {
+    workers.onEnd = (queue, error) => resolve([queue, error]);
+  });
+  // Its memory is gone before it starts: it throws.
+  await workers.terminate(1);
+  await ended;
+  const failed = new Promise<Error | undefined>((resolve) => {
+    workers.onEnd = (_, error) => resolve(error);
+  });
+  const share = jest.spyOn(workers.port.device.region('bar0'), 'share');
+  share.mockReturnValue({ device: 'none', name: 'bar0', size: 4096, range: 2 ** 40 });
+  await expect(workers.start(1)).rejects.toThrow(/bar0 of none/);
+  expect((await failed)?.message).toMatch(/bar0 of none/);
+  share.mockRestore();
+  await workers.start(1);
+  const [a, b] = (await counts()) as [number, number];
+  await send(640);
+  const [c, d] = (await counts()) as [number, number];
+  expect(c - a + d - b).toBe(640);
+});
+
 test('the port closes with its workers, and opens again', async () => {
   await workers.close();
   await (await IgbPort.open(PORTS[1])).close();
