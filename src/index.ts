@@ -1,3 +1,4 @@
+export { AttachedRegion, attachRegion, type SharedRegion } from './device/attached-region';
 export { Device } from './device/device';
 export type { DmaLogging } from './device/dma-logging';
 export type { FeatureName, FeatureSupport } from './device/features';
@@ -25,6 +26,12 @@ export type { FeatureFinding, UapiFinding } from './device/uapi-findings';
 export { probeUapi, type UapiProbe } from './device/uapi-probe';
 export type { AddressSpace } from './dma/address-space';
 export type { ArenaAllocOptions, ArenaBuffer, ArenaOptions, DmaArena } from './dma/arena';
+export {
+  AttachedMemory,
+  attachMemory,
+  type MemoryPiece,
+  type SharedMemoryId,
+} from './dma/attached-memory';
 export type { BackendName, DmaAccess } from './dma/backend';
 export type { DmaBuffer } from './dma/buffer';
 export type { Progress } from './dma/chunks';
@@ -47,7 +54,7 @@ export type { IovaRange } from './ioctl/container';
 export type { IommuHwInfo } from './ioctl/iommufd';
 export type { PrecopyInfo } from './ioctl/migration';
 export type { IrqEvent } from './irq/event-queue';
-export { Eventfd, type EventfdHandle } from './irq/eventfd';
+export { Eventfd, type EventfdHandle, EventfdWatch } from './irq/eventfd';
 export type {
   Irq,
   IrqKind,

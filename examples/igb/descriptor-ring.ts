@@ -1,5 +1,5 @@
 /** What receive and transmit queues share: descriptors in DMA memory, and a queue's enable bit. */
-import type { AddressSpace, DmaBuffer } from 'vfio';
+import type { DmaBuffer } from 'vfio';
 import { DriverError } from './errors';
 import { QUEUE_ENABLE, type Registers } from './registers';
 
@@ -11,6 +11,11 @@ const MAX_COUNT = 32768;
 
 /** What a ring needs of a DmaBuffer. */
 export type RingMemory = Pick<DmaBuffer, 'u32' | 'u64' | 'iovaLo' | 'iovaHi'>;
+
+/** What a ring needs of an AddressSpace. */
+export interface RingSpace {
+  alloc(size: number): Promise<RingMemory>;
+}
 
 /** Bytes of a ring. @throws DriverError unless `count` is a power of two that queues can have */
 export function ringBytes(count: number): number {
@@ -24,10 +29,7 @@ export function ringBytes(count: number): number {
 }
 
 /** Memory of a ring, freed as the device closes. */
-export async function allocateRing(
-  dma: Pick<AddressSpace, 'alloc'>,
-  count: number,
-): Promise<RingMemory> {
+export async function allocateRing(dma: RingSpace, count: number): Promise<RingMemory> {
   return dma.alloc(ringBytes(count));
 }
 

@@ -2,7 +2,7 @@
  * Buffers for frames, by index: DPDK's mbufs as columns. A frame is the number of its buffer; how
  * long it is and which VLAN it belongs to stand in a table, so that none needs an object.
  */
-import type { AddressSpace, DmaPool } from 'vfio';
+import type { DmaPool } from 'vfio';
 import { DriverError } from './errors';
 import { MAX_JUMBO_FRAME } from './registers';
 
@@ -32,6 +32,11 @@ export interface PacketPoolOptions {
   readonly bufferBytes?: number;
 }
 
+/** What a pool needs of an AddressSpace. */
+export interface PoolSpace {
+  pool(options: { size: number; count: number }): Promise<DmaPool>;
+}
+
 export class PacketPool {
   /** By index, as a receive descriptor has it: bytes of the frame, and its VLAN tag in the upper half. */
   readonly info: Uint32Array;
@@ -44,7 +49,7 @@ export class PacketPool {
 
   /** @throws DriverError, and what `dma.pool` throws */
   static async create(
-    dma: Pick<AddressSpace, 'pool'>,
+    dma: PoolSpace,
     { count, bufferBytes = DEFAULT_BUFFER_BYTES }: PacketPoolOptions,
   ): Promise<PacketPool> {
     if (bufferBytes % GRANULE !== 0 || !(bufferBytes > 0 && bufferBytes <= JUMBO_BUFFER_BYTES)) {

@@ -3,7 +3,7 @@
  * interrupts. `PfDriver` is the one for a PF with VFs.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Device, type OpenOptions, openDevice } from 'vfio';
+import { type Device, type EventfdHandle, type OpenOptions, openDevice } from 'vfio';
 import { DriverError } from './errors';
 import { type Mac, macFromWords } from './mac';
 import { assert82576, PF_DEVICE_ID } from './pci-id';
@@ -23,6 +23,7 @@ import {
   MAX_JUMBO_FRAME,
   Pf,
   type PfRegister,
+  QUEUE_ENABLE,
   RCTL_BAM,
   RCTL_EN,
   RCTL_LPE,
@@ -42,7 +43,7 @@ const LINK_POLL_MS = 10;
 
 /** A pool that is given is in the address space in which the device is opened. */
 export interface PortOptions extends OpenOptions, QueueOptions {
-  /** Pairs of queues, 1 to 16; frames are spread over them by flow. Default 1. */
+  /** Pairs of queues, 0 to 16; frames are spread over them by flow. Default 1; 0 for `spread`. */
   readonly queues?: number;
 }
 
@@ -58,15 +59,13 @@ export class IgbPort implements AsyncDisposable {
   ) {
     this.mac = macFromWords(registers.read(Pf.RAL(0)), registers.read(Pf.RAH(0)));
     this.filters = new PortFilters(registers, this.mac);
-    this.counters = new PfCounters(registers, [...queues.keys()]);
+    this.counters = new PfCounters(registers, [...Array(MAX_QUEUES).keys()]);
   }
 
   /** Open the port and bring it up; the link follows (`linkUp`). @throws VfioError, DriverError */
   static async open(bdf: string, options: PortOptions = {}): Promise<IgbPort> {
     const { queues: count = 1 } = options;
-    if (!(Number.isInteger(count) && count >= 1 && count <= MAX_QUEUES)) {
-      throw new DriverError(`${count} queues`, `1 to ${MAX_QUEUES}`);
-    }
+    assertQueues(count, 0);
     const device = await openDevice(bdf, options);
     try {
       assert82576(device, PF_DEVICE_ID);
@@ -113,7 +112,30 @@ export class IgbPort implements AsyncDisposable {
     const msix = device.irq('msix');
     msix.on(({ vector }) => listener(vector));
     await msix.enable({ first: 0, count: queues.length });
-    this.routeInterrupts();
+    for (const n of queues.keys()) this.routeInterrupts(n);
+  }
+
+  /** Spread flows over queues 0 to `count - 1`, which others drive: worker threads. */
+  spread(count: number): void {
+    assertQueues(count, 1);
+    spreadFlows(this.registers, count);
+  }
+
+  /** Have queue n signal an eventfd by vector n. The highest queue first: vectors are made up to it. */
+  async handOver(queue: number, eventfd: EventfdHandle): Promise<void> {
+    await this.device.irq('msix').handOver(queue, eventfd);
+    this.routeInterrupts(queue);
+  }
+
+  /** Stop a queue that somebody else drove, and its interrupts: nothing of its memory is used any more. */
+  async stopQueue(queue: number): Promise<void> {
+    const { device, registers } = this;
+    if (device.closed) return;
+    const { rxQueue, txQueue } = Pf.queue(queue);
+    registers.write(Pf.EIMC, 1 << queue);
+    registers.clear(rxQueue.RXDCTL, QUEUE_ENABLE);
+    registers.clear(txQueue.TXDCTL, QUEUE_ENABLE);
+    await device.irq('msix').remove([queue]);
   }
 
   /** Idempotent. */
@@ -149,18 +171,20 @@ export class IgbPort implements AsyncDisposable {
     await restartAutonegotiation(registers);
   }
 
-  private routeInterrupts(): void {
-    const { registers, queues } = this;
+  private routeInterrupts(queue: number): void {
+    const { registers } = this;
     registers.write(Pf.GPIE, GPIE_NSICR | GPIE_MSIX_MODE | GPIE_EIAME | GPIE_PBA);
-    queues.forEach((_, n) => {
-      const { index, shift } = ivarOf(n);
-      const both = n | IVAR_VALID | ((n | IVAR_VALID) << 8);
-      const others = registers.read(Pf.IVAR(index)) & ~(0xffff << shift);
-      registers.write(Pf.IVAR(index), others | (both << shift));
-      registers.write(Pf.EITR(n), eitr(RX_INTERVAL_US));
-    });
-    const all = 2 ** queues.length - 1;
-    registers.write(Pf.EIAC, all);
-    registers.write(Pf.EIMS, all);
+    const { index, shift } = ivarOf(queue);
+    const cause = queue | IVAR_VALID;
+    const others = registers.read(Pf.IVAR(index)) & ~(0xffff << shift);
+    registers.write(Pf.IVAR(index), others | ((cause | (cause << 8)) << shift));
+    registers.write(Pf.EITR(queue), eitr(RX_INTERVAL_US));
+    registers.set(Pf.EIAC, 1 << queue);
+    registers.write(Pf.EIMS, 1 << queue);
   }
+}
+
+function assertQueues(count: number, least: number): void {
+  if (Number.isInteger(count) && count >= least && count <= MAX_QUEUES) return;
+  throw new DriverError(`${count} queues`, `${least} to ${MAX_QUEUES}`);
 }

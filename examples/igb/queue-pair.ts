@@ -1,7 +1,6 @@
 /** A receive and a transmit queue that share a pool of buffers. */
-import type { AddressSpace } from 'vfio';
-import { allocateRing } from './descriptor-ring';
-import { PacketPool, type PacketPoolOptions } from './packet-pool';
+import { allocateRing, type RingSpace } from './descriptor-ring';
+import { PacketPool, type PacketPoolOptions, type PoolSpace } from './packet-pool';
 import type { QueueRegisters, Registers } from './registers';
 import { RxQueue } from './rx-queue';
 import { TxQueue } from './tx-queue';
@@ -30,7 +29,7 @@ const SPARE = 256;
 export async function createQueues<R extends number>(
   registers: Registers<R>,
   queue: QueueRegisters<R>,
-  dma: Pick<AddressSpace, 'alloc' | 'pool'>,
+  dma: RingSpace & PoolSpace,
   { rxCount = 1024, txCount = 256, ...rest }: QueueOptions = {},
 ): Promise<QueuePair<R>> {
   const [rxRing, txRing] = [await allocateRing(dma, rxCount), await allocateRing(dma, txCount)];

@@ -2,12 +2,7 @@
  * A receive queue: advanced descriptors (7.1.5), one buffer of a pool each. `rxBurst` allocates
  * nothing and writes one doorbell.
  */
-import {
-  DESCRIPTOR_BYTES,
-  DESCRIPTOR_WORDS,
-  enableQueue,
-  type RingMemory,
-} from './descriptor-ring';
+import { DESCRIPTOR_BYTES, enableQueue, type RingMemory } from './descriptor-ring';
 import { BYTES, ERRORS, newCounters, PACKETS, type PacketPool } from './packet-pool';
 import {
   QUEUE_ENABLE,
@@ -25,6 +20,7 @@ const DONE = 1 << 0;
 const END_OF_PACKET = 1 << 1;
 const VLAN_STRIPPED = 1 << 3;
 const ERROR = 1 << 31;
+const WHOLE = DONE | END_OF_PACKET | ERROR;
 const LENGTH_MASK = 0xffff;
 
 /**
@@ -101,37 +97,56 @@ export class RxQueue<R extends number> {
    * in the pool. Their places are filled from the pool, now or, if it is empty, later. Returns how many.
    */
   rxBurst(ids: Uint32Array, max: number): number {
-    const { descriptors, held, mask } = this;
-    const { info } = this.pool;
-    const tail = this.tail;
-    let next = this.next;
-    let bytes = 0;
+    const { descriptors, next } = this;
     let count = 0;
-    if (next === tail) return 0;
-    let at = next * DESCRIPTOR_WORDS;
-    let status = Atomics.load(descriptors, at + STATUS);
-    // The device writes the word with the status last.
-    while ((status & DONE) !== 0 && count < max) {
-      const id = held[next]!;
-      if ((status & (END_OF_PACKET | ERROR)) === END_OF_PACKET && !this.skipping) {
-        const word = descriptors[at + LENGTH]!;
-        info[id] = status & VLAN_STRIPPED ? word : word & LENGTH_MASK;
-        bytes += word & LENGTH_MASK;
-        ids[count++] = id;
-      } else {
-        this.drop(id, status);
-      }
-      next = (next + 1) & mask;
-      if (next === tail) break;
-      at = next * DESCRIPTOR_WORDS;
-      status = ORDERED ? descriptors[at + STATUS]! : Atomics.load(descriptors, at + STATUS);
+    // Once more after what is dropped.
+    while (count < max && this.next !== this.tail) {
+      if ((Atomics.load(descriptors, (this.next << 2) | STATUS) & DONE) === 0) break;
+      if (!this.skipping) count = this.takeWhole(ids, count, max);
+      if (count < max) this.dropOthers();
     }
-    if (next === this.next) return 0;
-    this.next = next;
+    if (this.next === next) return 0;
     this.counters[PACKETS]! += count;
-    this.counters[BYTES]! += bytes;
     this.refill();
     return count;
+  }
+
+  /**
+   * Whole, good frames into `ids` from `start` on, up to the first that is not, or is not there yet.
+   * Returns where the next would go.
+   */
+  private takeWhole(ids: Uint32Array, start: number, max: number): number {
+    const { descriptors, held, mask } = this;
+    const { info } = this.pool;
+    let { next } = this;
+    const end = Math.min(max, start + (ORDERED ? (this.tail - next) & mask : 1));
+    let bytes = 0;
+    let i = start;
+    for (; i < end; i++) {
+      const status = descriptors[(next << 2) | STATUS]!;
+      if ((status & WHOLE) !== (DONE | END_OF_PACKET)) break;
+      const id = held[next]!;
+      const word = descriptors[(next << 2) | LENGTH]!;
+      info[id] = status & VLAN_STRIPPED ? word : word & LENGTH_MASK;
+      bytes += word & LENGTH_MASK;
+      ids[i] = id;
+      next = (next + 1) & mask;
+    }
+    this.next = next;
+    this.counters[BYTES]! += bytes;
+    return i;
+  }
+
+  /** Frames that had an error, or take more than one buffer: all their parts, as far as they are there. */
+  private dropOthers(): void {
+    const { descriptors, mask } = this;
+    while (this.next !== this.tail) {
+      const status = Atomics.load(descriptors, (this.next << 2) | STATUS);
+      if ((status & DONE) === 0) return;
+      if (!this.skipping && (status & WHOLE) === (DONE | END_OF_PACKET)) return;
+      this.drop(this.held[this.next]!, status);
+      this.next = (this.next + 1) & mask;
+    }
   }
 
   private drop(id: number, status: number): void {

@@ -20,7 +20,6 @@ const END_OF_PACKET = 1 << 24;
 const REPORT = 1 << 27; // RS
 const INSERT_VLAN = 1 << 30; // VLE
 const PAYLEN_SHIFT = 14;
-const LENGTH_MASK = 0xffff;
 const DONE = 1 << 0;
 
 // A context descriptor (7.2.2.2), of index 0: word 0 has the VLAN tag in its upper half.
@@ -32,6 +31,8 @@ const VLAN_SHIFT = 16;
  * the guest's memory. Pools have no buffers on two pages but those that are larger than one.
  */
 const PAGE = 4096;
+/** An import is looked up at each use; this is a constant in compiled code. */
+const WORDS = DESCRIPTOR_WORDS;
 
 export class TxQueue<R extends number> {
   private readonly counters = newCounters();
@@ -118,52 +119,79 @@ export class TxQueue<R extends number> {
   /**
    * Send the frames `ids[0]` to `ids[count - 1]`, as many as there are descriptors for. Those are the
    * queue's, which gives them to the pool once they are out; the others stay the caller's. Returns how many.
-   * @throws DriverError for a frame that is empty or longer than its buffer; none is sent then
+   * A frame that is empty or longer than its buffer ends the burst. @throws DriverError if it is the first
    */
   txBurst(ids: Uint32Array, count: number): number {
     this.reclaim();
-    const { descriptors, addresses, iovas, mask, sent, simple } = this;
-    const { info } = this.pool;
+    const { descriptors, mask } = this;
     const first = this.next;
-    let { nextSent } = this;
-    let next = first;
-    let room = (this.oldest - 1 - first) & mask;
-    let bytes = 0;
-    let frames = 0;
-    while (frames < count && room > 0) {
-      const id = ids[frames]!;
-      const frame = info[id]!;
-      // Neither empty nor tagged nor large.
-      if (frame !== 0 && frame <= simple) {
-        addresses[2 * next] = iovas[id]!;
-        descriptors[next * DESCRIPTOR_WORDS + COMMAND] = DATA | END_OF_PACKET | frame;
-        descriptors[next * DESCRIPTOR_WORDS + STATUS] = frame << PAYLEN_SHIFT;
-        next = (next + 1) & mask;
-        room--;
-        bytes += frame;
-      } else {
-        const used = this.writeFrame(next, room, id);
-        if (used === 0) break;
-        next = (next + used) & mask;
-        room -= used;
-        bytes += frame & LENGTH_MASK;
-      }
-      sent[nextSent] = id;
-      nextSent = (nextSent + 1) & mask;
-      frames++;
+    let frames = this.pushSimple(ids, 0, count);
+    while (frames < count && this.push(ids[frames]!)) {
+      frames = this.pushSimple(ids, frames + 1, count);
     }
-    if (frames === 0) return 0;
-    const last = (next - 1) & mask;
-    const command = last * DESCRIPTOR_WORDS + COMMAND;
+    if (frames === 0) {
+      if (count > 0) this.assertFrame(ids[0]!);
+      return 0;
+    }
+    const last = (this.next - 1) & mask;
+    const command = last * WORDS + COMMAND;
     descriptors[command] = descriptors[command]! | REPORT;
     this.last[first] = last;
     this.frames[first] = frames;
+    this.counters[PACKETS]! += frames;
+    this.registers.write(this.queue.TDT, this.next);
+    return frames;
+  }
+
+  /**
+   * Descriptors of frames that are neither empty nor tagged nor large, from `ids[start]` up to the first
+   * that is, or for which there is no room. Returns where it stands. A small loop, free of what is rare,
+   * leaves the compiler registers for its six arrays.
+   */
+  private pushSimple(ids: Uint32Array, start: number, count: number): number {
+    const { descriptors, addresses, iovas, sent, mask, simple } = this;
+    const { info } = this.pool;
+    let { next, nextSent } = this;
+    const end = Math.min(count, start + ((this.oldest - 1 - next) & mask));
+    let bytes = 0;
+    let i = start;
+    for (; i < end; i++) {
+      const id = ids[i]!;
+      const frame = info[id]!;
+      if (frame === 0 || !(frame <= simple)) break;
+      addresses[next << 1] = iovas[id]!;
+      descriptors[(next << 2) | COMMAND] = DATA | END_OF_PACKET | frame;
+      descriptors[(next << 2) | STATUS] = frame << PAYLEN_SHIFT;
+      sent[nextSent] = id;
+      next = (next + 1) & mask;
+      nextSent = (nextSent + 1) & mask;
+      bytes += frame;
+    }
     this.next = next;
     this.nextSent = nextSent;
-    this.counters[PACKETS]! += frames;
     this.counters[BYTES]! += bytes;
-    this.registers.write(this.queue.TDT, next);
-    return frames;
+    return i;
+  }
+
+  /**
+   * Descriptors of any frame: a context if its VLAN is another than before, and one for each page.
+   * False if there is no room for all, or if the frame cannot be sent.
+   */
+  private push(id: number): boolean {
+    const { mask, pool, low, next } = this;
+    const size = pool.length(id);
+    const tag = pool.vlan(id);
+    if (size === 0 || size > pool.bufferBytes) return false;
+    const contexts = tag !== 0 && tag !== this.context ? 1 : 0;
+    const pages = Math.ceil(((low[id]! % PAGE) + size) / PAGE);
+    if (((this.oldest - 1 - next) & mask) < contexts + pages) return false;
+    if (contexts > 0) this.writeContext(next, tag);
+    this.writePages((next + contexts) & mask, id, size, tag === 0 ? DATA : DATA | INSERT_VLAN);
+    this.next = (next + contexts + pages) & mask;
+    this.sent[this.nextSent] = id;
+    this.nextSent = (this.nextSent + 1) & mask;
+    this.counters[BYTES]! += size;
+    return true;
   }
 
   /** Take the buffers of the bursts that are out. */
@@ -171,7 +199,7 @@ export class TxQueue<R extends number> {
     const { descriptors, mask } = this;
     while (this.oldest !== this.next) {
       const last = this.last[this.oldest]!;
-      if ((Atomics.load(descriptors, last * DESCRIPTOR_WORDS + STATUS) & DONE) === 0) return;
+      if ((Atomics.load(descriptors, last * WORDS + STATUS) & DONE) === 0) return;
       this.giveBack(this.frames[this.oldest]!);
       this.oldest = (last + 1) & mask;
     }
@@ -186,25 +214,14 @@ export class TxQueue<R extends number> {
     this.oldestSent = (oldestSent + frames) & mask;
   }
 
-  /**
-   * Descriptors of any frame: a context if its VLAN is another than before, and one for each page.
-   * Returns how many; 0 if there is no room for all.
-   */
-  private writeFrame(first: number, room: number, id: number): number {
-    const { mask, pool, low } = this;
-    const size = pool.length(id);
-    const tag = pool.vlan(id);
-    if (!(size > 0 && size <= pool.bufferBytes)) {
-      // A context of this burst may have been written, and will not be sent.
-      this.context = 0;
-      throw invalidFrame(id, size, pool.bufferBytes);
-    }
-    const contexts = tag !== 0 && tag !== this.context ? 1 : 0;
-    const pages = Math.ceil(((low[id]! % PAGE) + size) / PAGE);
-    if (room < contexts + pages) return 0;
-    if (contexts > 0) this.writeContext(first, tag);
-    this.writePages((first + contexts) & mask, id, size, tag === 0 ? DATA : DATA | INSERT_VLAN);
-    return contexts + pages;
+  private assertFrame(id: number): void {
+    const { bufferBytes } = this.pool;
+    const size = this.pool.length(id);
+    if (size > 0 && size <= bufferBytes) return;
+    throw new DriverError(
+      `buffer ${id} has a frame of ${size} bytes`,
+      `1 to ${bufferBytes} for a buffer that the pool gave: pool.setFrame(id, length)`,
+    );
   }
 
   private writePages(first: number, id: number, size: number, command: number): void {
@@ -231,11 +248,4 @@ export class TxQueue<R extends number> {
     descriptors[at + STATUS] = 0;
     this.context = tag;
   }
-}
-
-function invalidFrame(id: number, size: number | undefined, bufferBytes: number): DriverError {
-  return new DriverError(
-    `buffer ${id} has a frame of ${size} bytes`,
-    `1 to ${bufferBytes} for a buffer that the pool gave: pool.setFrame(id, length)`,
-  );
 }

@@ -27,7 +27,8 @@ export class AddressSpace implements AsyncDisposable {
   readonly #mappings = new LiveMappings();
   readonly #children = new Set<Closable>();
   /** Mappings under way: the descriptor outlives them. */
-  readonly #pending = new Set<Promise<void>>();
+  #pending = 0;
+  #onIdle = () => {};
   /** Undefined while the kernel has no IOMMU for the space. */
   #placement: Placement | undefined;
   #closing: Promise<void> | undefined;
@@ -278,7 +279,7 @@ export class AddressSpace implements AsyncDisposable {
 
   async #close(): Promise<void> {
     await Promise.all([...this.#children].map((child) => child.close()));
-    await Promise.all(this.#pending);
+    await this.#idle();
     await this.unmapAll();
     this.#backend.close();
   }
@@ -369,15 +370,22 @@ export class AddressSpace implements AsyncDisposable {
     );
   }
 
-  #track<T>(operation: () => Promise<T>): Promise<T> {
-    const result = operation();
-    const settled = result.then(
-      () => {},
-      () => {},
-    );
-    this.#pending.add(settled);
-    settled.then(() => this.#pending.delete(settled));
-    return result;
+  async #track<T>(operation: () => Promise<T>): Promise<T> {
+    this.#pending++;
+    try {
+      return await operation();
+    } finally {
+      if (--this.#pending === 0) this.#onIdle();
+    }
+  }
+
+  /** Nothing is under way. */
+  async #idle(): Promise<void> {
+    if (this.#pending > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+      });
+    }
   }
 
   #refresh(): void {

@@ -1,5 +1,6 @@
 import { closedError } from '../errors';
 import { native } from '../native';
+import type { SharedMemoryId } from './attached-memory';
 import type { DmaMapping } from './mapping';
 
 /**
@@ -51,6 +52,15 @@ export class DmaBuffer implements AsyncDisposable {
 
   get closed(): boolean {
     return this.#closing !== undefined;
+  }
+
+  /**
+   * The memory for another thread of this process (`attachMemory`), by numbers that can be posted. It
+   * is this buffer's: once that is closed, devices no longer reach it.
+   */
+  share(): SharedMemoryId {
+    if (this.#closing) throw closedError('DMA buffer');
+    return { iova: this.iova, size: this.size, range: this.#range };
   }
 
   /**

@@ -19,7 +19,11 @@ export interface Piece {
 }
 
 /** `size` bytes of `slab` from `offset` on, a multiple of 8. */
-export function pieceOf(slab: SlabMemory, offset: number, size: number): Piece {
+export function pieceOf(
+  slab: Pick<SlabMemory, 'u8' | 'iova'>,
+  offset: number,
+  size: number,
+): Piece {
   const { buffer: memory, byteOffset } = slab.u8;
   const at = byteOffset + offset;
   const iova = slab.iova + BigInt(offset);

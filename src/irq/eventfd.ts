@@ -7,6 +7,45 @@ export interface EventfdHandle {
   readonly fd: number;
 }
 
+/**
+ * An eventfd whose signals this thread hears: for a vector that another thread hands over
+ * (`irq.handOver(vector, { fd })`). Closed as the thread ends.
+ */
+export class EventfdWatch implements EventfdHandle, Disposable {
+  readonly #fd: number;
+  #closed = false;
+
+  /** `listener`: called with the count since the last time. @throws EMFILE */
+  constructor(listener: (count: number) => void) {
+    this.#fd = check(native.eventfdOpen(listener), 'eventfd', { syscall: 'eventfd2' });
+  }
+
+  get fd(): number {
+    if (this.#closed) throw closedError('eventfd');
+    return this.#fd;
+  }
+
+  /** Whether it keeps the thread's event loop alive, as it does at first. */
+  ref(): void {
+    native.eventfdRef(this.fd);
+  }
+
+  unref(): void {
+    native.eventfdUnref(this.fd);
+  }
+
+  /** Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    native.eventfdClose(this.#fd);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
 /** A counter in the kernel, which interrupts add to, or which writes to a device and unmasks interrupts. */
 export class Eventfd implements EventfdHandle, Disposable {
   readonly #fd: number;

@@ -89,10 +89,17 @@ describe('receive', () => {
     igb.receive(frame(3), 2);
     igb.receive(frame(4), (1 << 31) | 2);
     igb.receive(frame(5));
+    igb.receive(frame(6, 2048), 0);
     expect(rx.rxBurst(ids, 64)).toBe(1);
     expect(contents(pool, 1)).toEqual([frame(5)]);
     expect(rx.errors).toBe(2);
     expect(pool.buffers.available).toBe(32 - 7 - 1);
+    expect(rx.rxBurst(ids, 64)).toBe(0);
+    igb.receive(frame(7), 2);
+    igb.receive(frame(8));
+    expect(rx.rxBurst(ids, 64)).toBe(1);
+    expect(contents(pool, 1)).toEqual([frame(8)]);
+    expect(rx.errors).toBe(3);
   });
 
   test('a restart gives all buffers of the ring back first', async () => {
@@ -162,20 +169,20 @@ describe('transmit', () => {
     expect(igb.transmit()).toEqual([frame(7, 60, 9)]);
   });
 
-  test.each([0, 2049])(
-    'a frame of %p bytes is refused, and none of its burst is sent',
-    async (length) => {
-      const { igb, tx, pool } = await setUp();
-      load(pool, [frame(1), frame(2)]);
-      pool.setFrame(ids[1]!, length);
-      expect(() => tx.txBurst(ids, 2)).toThrow(/has a frame of/);
-      ids[1] = 77;
-      expect(() => tx.txBurst(ids, 2)).toThrow(/buffer 77/);
-      expect([igb.transmit(), tx.pending]).toEqual([[], 0]);
-      expect(tx.txBurst(ids, 1)).toBe(1);
-      expect(igb.transmit()).toEqual([frame(1)]);
-    },
-  );
+  test.each([0, 2049])('a frame of %p bytes ends the burst, and is refused', async (length) => {
+    const { igb, tx, pool } = await setUp();
+    load(pool, [frame(1), frame(2, 60, 7), frame(3)]);
+    pool.setFrame(ids[2]!, length);
+    expect(tx.txBurst(ids, 3)).toBe(2);
+    expect(igb.transmit()).toEqual([frame(1), frame(2, 60, 7)]);
+    expect(() => tx.txBurst(ids.subarray(2), 1)).toThrow(/has a frame of/);
+    ids[2] = 77;
+    expect(() => tx.txBurst(ids.subarray(2), 1)).toThrow(/buffer 77/);
+    expect([igb.transmit(), tx.pending, tx.txBurst(ids, 0)]).toEqual([[], 0, 0]);
+    load(pool, [frame(4, 60, 7)]);
+    expect(tx.txBurst(ids, 1)).toBe(1);
+    expect(igb.transmit()).toEqual([frame(4, 60, 7)]);
+  });
 
   test('a restart gives back what was under way', async () => {
     const { igb, tx, pool } = await setUp();

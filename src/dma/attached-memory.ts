@@ -1,0 +1,85 @@
+/** DMA memory that another thread of the process has mapped, divided up here. */
+import { systemError, VfioError } from '../errors';
+import { native } from '../native';
+import { attachRange } from '../thread-range';
+import { type Piece, pieceOf, type SlabMemory } from './piece';
+import { createPool, type DmaPool, type PoolOptions } from './pool';
+
+/** What `buffer.share()` gives: numbers, to be posted to a worker. */
+export interface SharedMemoryId {
+  readonly iova: bigint;
+  /** Bytes. */
+  readonly size: number;
+  /** The addon's number for the memory. */
+  readonly range: number;
+}
+
+/** A piece of attached memory. Its views are of length 0 once that is closed. */
+export interface MemoryPiece extends Piece, SlabMemory {
+  readonly size: number;
+}
+
+/**
+ * The memory in this thread, until it is closed or the thread ends. Devices reach it as long as the
+ * thread that shared it has its buffer open.
+ * @throws EBADF if the buffer was closed meanwhile, ERR_VFIO_INVALID_ARGUMENT in the thread that shared it
+ */
+export function attachMemory(shared: SharedMemoryId): AttachedMemory {
+  attachRange(shared.range, 'DMA memory');
+  const memory = native.rangeBuffer(shared.range, 0, shared.size);
+  if (typeof memory !== 'number') return new AttachedMemory(shared, memory);
+  native.rangeRelease(shared.range);
+  throw systemError(memory, 'a view of DMA memory', {});
+}
+
+export class AttachedMemory implements Disposable {
+  readonly iova: bigint;
+  readonly size: number;
+  readonly #range: number;
+  readonly #u8: Uint8Array<ArrayBuffer>;
+  #used = 0;
+
+  /** Made by `attachMemory`. */
+  constructor({ iova, size, range }: SharedMemoryId, memory: ArrayBuffer) {
+    this.iova = iova;
+    this.size = size;
+    this.#range = range;
+    this.#u8 = new Uint8Array(memory);
+  }
+
+  /**
+   * The next `size` bytes, on whole pages; what is in them stays as it is. A piece is never given back.
+   * @throws ERR_VFIO_IOVA_SPACE if fewer are left
+   */
+  async alloc(size: number, { alignment = native.pageSize } = {}): Promise<MemoryPiece> {
+    const at = Math.ceil(this.#used / alignment) * alignment;
+    if (!(size > 0) || at + size > this.size) {
+      throw new VfioError(
+        'ERR_VFIO_IOVA_SPACE',
+        `${size} bytes of DMA memory: ${Math.max(this.size - at, 0)} are left of ${this.size}`,
+        { hint: 'share a larger buffer' },
+      );
+    }
+    this.#used = at + Math.ceil(size / native.pageSize) * native.pageSize;
+    const slab = { u8: this.#u8, iova: this.iova };
+    return { ...pieceOf(slab, at, size), size, close: async () => {} };
+  }
+
+  /** As `AddressSpace.pool`, in a piece of this memory. */
+  pool({
+    size,
+    count,
+    alignment,
+  }: Pick<PoolOptions, 'size' | 'count' | 'alignment'>): Promise<DmaPool> {
+    return createPool(this, { size, count, ...(alignment === undefined ? {} : { alignment }) });
+  }
+
+  /** Let go of it, in this thread only. Idempotent. */
+  close(): void {
+    native.rangeRelease(this.#range);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
