@@ -343,7 +343,8 @@ export class Device implements AsyncDisposable {
 
   #regionIndex(which: RegionName | number): number | undefined {
     if (typeof which === 'number') {
-      return which >= 0 && which < this.info.numRegions ? which : undefined;
+      // Not up to `numRegions` only: mdpy has its plane in region 16, of the 9 that it counts.
+      return which >>> 0 === which ? which : undefined;
     }
     return this.#isPci ? regionIndices[which] : undefined;
   }
