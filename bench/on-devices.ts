@@ -8,6 +8,7 @@ import { NvmeDriver } from '../examples/nvme/driver';
 import { RandomIo } from '../examples/nvme/random-io';
 import { forwardGcPause, forwardRate, transmitRate } from './igb';
 import { median } from './statistics';
+import { warmUp } from './warm-up';
 
 const PAGE = 4096;
 const LIVENESS = 0x04;
@@ -90,7 +91,7 @@ async function randomReads(bdf: string, depth: number, count: number): Promise<n
     blocks: PAGE / driver.namespace.blockBytes,
     span: Math.min(Number(driver.namespace.size), 2 ** 24),
   });
-  io.run(Math.ceil(count / 2));
+  await warmUp(() => io.run(Math.ceil(count / 100)));
   const start = performance.now();
   io.run(count);
   const rate = count / ((performance.now() - start) / 1e3);
@@ -98,14 +99,13 @@ async function randomReads(bdf: string, depth: number, count: number): Promise<n
   return rate;
 }
 
-/** Twice, so that the second time is without the compiler. */
 async function onEdu(
   bdf: string,
   count: number,
   measure: (device: Device, count: number) => number | Promise<number>,
 ): Promise<number> {
   const device = await openDevice(bdf);
-  await measure(device, count);
+  await warmUp(async () => void (await measure(device, Math.ceil(count / 100))));
   const value = await measure(device, count);
   await device.close();
   return value;
@@ -129,7 +129,7 @@ const rows: Readonly<Record<string, (bdf: string, count: number) => Promise<numb
   'map-unmap-4k': (bdf, count) => onEdu(bdf, count, mapUnmap),
   'irq-async-p50': (bdf, count) => onEdu(bdf, count, interrupt),
   'open-close': async (bdf, count) => {
-    await openClose(bdf, count);
+    await warmUp(async () => void (await openClose(bdf, 1)));
     return openClose(bdf, count);
   },
 };
