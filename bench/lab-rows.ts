@@ -9,7 +9,6 @@ import { bindDriver, readPciDevice } from 'vfio';
 import { numberFrom, numberFromOurs, parseRunOptions, type RunOptions } from './arguments';
 import { makeRow, type Row, tableLine } from './statistics';
 
-
 interface LabRow {
   readonly name: string;
   readonly unit: string;

@@ -101,7 +101,16 @@ function inVm() {
   const out = options.profile === undefined ? [] : ['--out', options.profile];
   // One processor: emulated ones take turns, so that the threads of node would take time from each other
   // that a C program without threads keeps.
-  const lab = ['dist/src/cli/main.js', 'lab', '--timeout', '3600', '--cpus', '1', ...devices, ...out];
+  const lab = [
+    'dist/src/cli/main.js',
+    'lab',
+    '--timeout',
+    '3600',
+    '--cpus',
+    '1',
+    ...devices,
+    ...out,
+  ];
   return rowsOf([...lab, '--', process.execPath], 'dist/bench/lab-rows.js', names);
 }
 
