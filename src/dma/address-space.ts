@@ -5,12 +5,12 @@ import { native } from '../native';
 import { type ArenaOptions, createArena, type DmaArena } from './arena';
 import type { BackendName, DmaBackend } from './backend';
 import { DmaBuffer } from './buffer';
-import { mapInChunks, pieceSize } from './chunks';
+import { pieceSize } from './chunks';
 import { DirtyTracker } from './dirty-tracker';
-import { explainMapError } from './explain';
 import { Ioas } from './ioas';
-import { type Closable, type LiveMapping, LiveMappings } from './live-mappings';
-import { DmaMapping, type IovaSpan, type PagedSpan } from './mapping';
+import type { Closable } from './live-mappings';
+import { Mapper } from './mapper';
+import type { DmaMapping, PagedSpan } from './mapping';
 import { assertMemlock, readMemlock } from './memlock';
 import { allocateMemory, assertPages, fileMemory, lockMemory, type Memory } from './memory';
 import type { AllocOptions, DmaUsage, MapOptions, PeerOptions, PeerRegion } from './options';
@@ -24,24 +24,22 @@ const MAX_BUFFER = 0xffff_ffff;
 export class AddressSpace implements AsyncDisposable {
   readonly dirty: DirtyTracker;
   readonly #backend: DmaBackend;
-  readonly #mappings = new LiveMappings();
+  readonly #mapper: Mapper;
   readonly #children = new Set<Closable>();
   /** Mappings under way: the descriptor outlives them. */
   #pending = 0;
   #onIdle = () => {};
-  /** Undefined while the kernel has no IOMMU for the space. */
-  #placement: Placement | undefined;
   #closing: Promise<void> | undefined;
 
   /** Made by `openAddressSpace` and `openDevice`. */
   constructor(backend: DmaBackend) {
     this.#backend = backend;
+    this.#mapper = new Mapper(backend);
     this.dirty = new DirtyTracker(
       backend.dirty,
       () => this.#assertReady(),
-      (span, unmap) => this.#closeBy(span, unmap),
+      (span, unmap) => this.#mapper.closeBy(span, unmap),
     );
-    this.#refresh();
   }
 
   /** What the kernel has for it; for those who attach devices. */
@@ -72,8 +70,8 @@ export class AddressSpace implements AsyncDisposable {
     this.#assertReady();
     const { limit, locked } = readMemlock();
     return {
-      mappings: this.#mappings.count,
-      bytes: this.#mappings.bytes,
+      mappings: this.#mapper.mappings.count,
+      bytes: this.#mapper.mappings.bytes,
       mappingsLeft: this.#backend.entriesLeft(),
       memlockLimit: limit,
       memlockUsed: locked,
@@ -134,9 +132,9 @@ export class AddressSpace implements AsyncDisposable {
       const size = memory.byteLength;
       assertMemlock(size);
       const at = { size, pageSize: native.pageSize };
-      return this.#place(at, options, (iova) => {
+      return this.#mapper.place(at, options, (iova) => {
         // The closure is what keeps `memory` from the garbage collector.
-        return this.#mapAddress(vaddr, iova, memory.byteLength, native.pageSize, options);
+        return this.#mapper.mapAddress(vaddr, iova, memory.byteLength, native.pageSize, options);
       });
     });
   }
@@ -151,7 +149,7 @@ export class AddressSpace implements AsyncDisposable {
     return this.#track(async () => {
       this.#assertReady();
       const { iova, size, pageSize } = mapping;
-      const [, live] = this.#mappings.find(mapping);
+      const [, live] = this.#mapper.mappings.find(mapping);
       const vaddr = sharedAddress(memory);
       if (memory.byteLength !== size) {
         throw new VfioError(
@@ -170,7 +168,7 @@ export class AddressSpace implements AsyncDisposable {
       }
       // The closure is what keeps `memory` from the garbage collector.
       live.remap = () =>
-        this.#mapAddress(sharedAddress(memory), iova, size, pageSize, live.options);
+        this.#mapper.mapAddress(sharedAddress(memory), iova, size, pageSize, live.options);
     });
   }
 
@@ -185,10 +183,10 @@ export class AddressSpace implements AsyncDisposable {
       assertPages('offset', offset);
       assertPages('size', size);
       const at = { size, pageSize: native.pageSize };
-      return this.#place(at, options, async (iova) => {
+      return this.#mapper.place(at, options, async (iova) => {
         if (!this.#backend.mapFile) {
           const vaddr = region.address + BigInt(offset);
-          return this.#mapAddress(vaddr, iova, size, native.pageSize, options);
+          return this.#mapper.mapAddress(vaddr, iova, size, native.pageSize, options);
         }
         const fd = region.exportDmaBuf(offset, size);
         try {
@@ -209,7 +207,7 @@ export class AddressSpace implements AsyncDisposable {
     return this.#track(async () => {
       const [from, to] = [source.#ioas(), this.#ioas()];
       const { access = 'read-write' } = options;
-      return this.#place(mapping, options, (iova) => to.copy(from, mapping, iova, access));
+      return this.#mapper.place(mapping, options, (iova) => to.copy(from, mapping, iova, access));
     });
   }
 
@@ -229,9 +227,8 @@ export class AddressSpace implements AsyncDisposable {
   allowIovas(ranges: readonly IovaRange[]): void {
     const ioas = this.#ioas();
     // It throws before the kernel is asked.
-    new Placement({ ...ioas.geometry(), iovaRanges: ranges }, this.#mappings.spans());
+    new Placement({ ...ioas.geometry(), iovaRanges: ranges }, this.#mapper.mappings.spans());
     ioas.allowIovas(ranges);
-    this.#refresh();
   }
 
   /** Buffers of one size on few mappings, taken and given back without allocating. */
@@ -246,7 +243,7 @@ export class AddressSpace implements AsyncDisposable {
 
   /** Close all buffers and mappings. */
   unmapAll(): Promise<void> {
-    return this.#mappings.closeAll();
+    return this.#mapper.mappings.closeAll();
   }
 
   /**
@@ -254,8 +251,9 @@ export class AddressSpace implements AsyncDisposable {
    * left, begun a new one that knows none of the mappings.
    */
   async joined(space: 'kept' | 'new'): Promise<void> {
-    this.#refresh();
-    if (space === 'new') await this.#mappings.remapAll();
+    // It throws if a mapping is outside of the space as it is now.
+    this.#mapper.placement();
+    if (space === 'new') await this.#mapper.mappings.remapAll();
   }
 
   /** `child` depends on the space and is closed before it. */
@@ -288,11 +286,13 @@ export class AddressSpace implements AsyncDisposable {
     const { range, size, pageSize } = memory;
     try {
       const vaddr = native.rangeAddress(range) as bigint;
-      const mapping = await this.#place(memory, this.#inPlace(memory, vaddr, options), (iova) =>
-        this.#mapAddress(vaddr, iova, size, pageSize, options),
+      const mapping = await this.#mapper.place(
+        memory,
+        this.#inPlace(memory, vaddr, options),
+        (iova) => this.#mapper.mapAddress(vaddr, iova, size, pageSize, options),
       );
       const buffer = new DmaBuffer(mapping, range);
-      this.#mappings.setOwner(mapping, buffer);
+      this.#mapper.mappings.setOwner(mapping, buffer);
       return buffer;
     } catch (error) {
       native.rangeRelease(range);
@@ -313,63 +313,6 @@ export class AddressSpace implements AsyncDisposable {
     return { ...options, iova: this.#backend.physical(vaddr, memory.size) };
   }
 
-  /** Find an address, map there, and take it back when the mapping is closed. */
-  async #place(
-    memory: { size: number; pageSize: number },
-    options: MapOptions,
-    map: (iova: bigint) => Promise<void>,
-  ): Promise<DmaMapping> {
-    const { size, pageSize } = memory;
-    const iova = this.#assertReady().take(memory, options, this.#mappings.spans());
-    try {
-      await map(iova);
-    } catch (error) {
-      this.#placement!.free(iova, size);
-      const { geometry } = this.#placement!;
-      throw explainMapError(error, { iova, size, pageSize }, geometry, this.#mappings.spans());
-    }
-    const live: LiveMapping = {
-      remap: () => map(iova),
-      unmap: () => this.#backend.unmap(iova, BigInt(size)),
-      options,
-      owner: { close: () => mapping.close() },
-    };
-    const mapping = new DmaMapping({ iova, size, pageSize }, async () => {
-      this.#mappings.delete(mapping);
-      // Without a device there is no IOMMU, and the kernel has dropped the mapping.
-      if (this.#backend.geometry()) await live.unmap();
-      this.#placement!.free(iova, size);
-    });
-    this.#mappings.add(mapping, live);
-    return mapping;
-  }
-
-  async #closeBy(span: IovaSpan, unmap: () => Promise<void>): Promise<void> {
-    const [mapping, live] = this.#mappings.find(span);
-    await unmap();
-    live.unmap = async () => {};
-    await mapping.close();
-  }
-
-  #mapAddress(
-    vaddr: bigint,
-    iova: bigint,
-    size: number,
-    pageSize: number,
-    { access = 'read-write', ...progress }: MapOptions,
-  ): Promise<void> {
-    return mapInChunks(
-      size,
-      pageSize,
-      progress,
-      (offset, length) => {
-        const at = BigInt(offset);
-        return this.#backend.map(vaddr + at, iova + at, BigInt(length), access);
-      },
-      (length) => this.#backend.unmap(iova, BigInt(length)),
-    );
-  }
-
   async #track<T>(operation: () => Promise<T>): Promise<T> {
     this.#pending++;
     try {
@@ -388,11 +331,6 @@ export class AddressSpace implements AsyncDisposable {
     }
   }
 
-  #refresh(): void {
-    const geometry = this.#backend.geometry();
-    if (geometry) this.#placement = new Placement(geometry, this.#mappings.spans());
-  }
-
   /** For what only iommufd can. */
   #ioas(): Ioas {
     this.#assertReady();
@@ -404,9 +342,6 @@ export class AddressSpace implements AsyncDisposable {
 
   #assertReady(): Placement {
     if (this.#closing) throw closedError('address space');
-    if (this.#placement) return this.#placement;
-    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'the address space has no IOMMU yet', {
-      hint: 'an IOMMU comes with the first device: open one in this address space first',
-    });
+    return this.#mapper.placement();
   }
 }
