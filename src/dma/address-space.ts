@@ -12,9 +12,9 @@ import type { Closable } from './live-mappings';
 import { Mapper } from './mapper';
 import type { DmaMapping, PagedSpan } from './mapping';
 import { assertMemlock, readMemlock } from './memlock';
-import { allocateMemory, assertPages, fileMemory, lockMemory, type Memory } from './memory';
+import { allocateMemory, assertPages, fileMemory, type Memory } from './memory';
 import type { AllocOptions, DmaUsage, MapOptions, PeerOptions, PeerRegion } from './options';
-import { Placement } from './placement';
+import { IovaPlacement, type Placement } from './placement';
 import { createPool, type DmaPool, type PoolOptions } from './pool';
 import { type SharedMemory, sharedAddress } from './shared-memory';
 
@@ -123,7 +123,7 @@ export class AddressSpace implements AsyncDisposable {
    * Memory that the caller owns: whole pages of a SharedArrayBuffer, which can be neither detached
    * nor moved (that of a shared WebAssembly.Memory is page-aligned). It is kept alive until the
    * mapping is closed.
-   * @throws as `alloc`, and ERR_VFIO_INVALID_ARGUMENT
+   * @throws as `alloc`, and ERR_VFIO_INVALID_ARGUMENT, ERR_VFIO_UNSUPPORTED without an IOMMU
    */
   map(memory: SharedMemory, options: MapOptions = {}): Promise<DmaMapping> {
     return this.#track(async () => {
@@ -174,7 +174,8 @@ export class AddressSpace implements AsyncDisposable {
 
   /**
    * Let the devices here reach a BAR, or whole pages of it. Close it before the region's device.
-   * @throws as `alloc`, and EFAULT where the kernel's interface has no way to
+   * @throws as `alloc`, and EFAULT where the kernel's interface has no way to, ERR_VFIO_UNSUPPORTED
+   * without an IOMMU
    */
   mapRegion(region: PeerRegion, options: PeerOptions = {}): Promise<DmaMapping> {
     return this.#track(async () => {
@@ -227,7 +228,7 @@ export class AddressSpace implements AsyncDisposable {
   allowIovas(ranges: readonly IovaRange[]): void {
     const ioas = this.#ioas();
     // It throws before the kernel is asked.
-    new Placement({ ...ioas.geometry(), iovaRanges: ranges }, this.#mapper.mappings.spans());
+    new IovaPlacement({ ...ioas.geometry(), iovaRanges: ranges }, this.#mapper.mappings.spans());
     ioas.allowIovas(ranges);
   }
 
@@ -286,10 +287,8 @@ export class AddressSpace implements AsyncDisposable {
     const { range, size, pageSize } = memory;
     try {
       const vaddr = native.rangeAddress(range) as bigint;
-      const mapping = await this.#mapper.place(
-        memory,
-        this.#inPlace(memory, vaddr, options),
-        (iova) => this.#mapper.mapAddress(vaddr, iova, size, pageSize, options),
+      const mapping = await this.#mapper.place(memory, options, (iova) =>
+        this.#mapper.mapAddress(vaddr, iova, size, pageSize, options),
       );
       const buffer = new DmaBuffer(mapping, range);
       this.#mapper.mappings.setOwner(mapping, buffer);
@@ -298,19 +297,6 @@ export class AddressSpace implements AsyncDisposable {
       native.rangeRelease(range);
       throw error;
     }
-  }
-
-  /** Without an IOMMU, memory has its address already. */
-  #inPlace(memory: Memory, vaddr: bigint, options: MapOptions): MapOptions {
-    if (!this.#backend.physical) return options;
-    if (options.iova !== undefined) {
-      throw new VfioError(
-        'ERR_VFIO_UNSUPPORTED',
-        'without an IOMMU, memory has its address already',
-      );
-    }
-    lockMemory(memory);
-    return { ...options, iova: this.#backend.physical(vaddr, memory.size) };
   }
 
   async #track<T>(operation: () => Promise<T>): Promise<T> {

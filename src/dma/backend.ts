@@ -45,8 +45,8 @@ export interface DmaBackend {
   unmapAll(): Promise<bigint>;
   /** How many mappings can still be made; undefined if the kernel does not tell. */
   entriesLeft(): number | undefined;
-  /** The address devices use for memory that is locked in place: only without an IOMMU. */
-  readonly physical?: ((vaddr: bigint, size: number) => bigint) | undefined;
+  /** There is no IOMMU: devices use physical addresses. */
+  readonly physical?: boolean;
   readonly dirty: DirtyTracking;
   close(): void;
 }

@@ -6,7 +6,8 @@ import { explainMapError } from './explain';
 import { type LiveMapping, LiveMappings } from './live-mappings';
 import { DmaMapping, type IovaSpan } from './mapping';
 import type { MapOptions } from './options';
-import { Placement } from './placement';
+import { PhysicalPlacement } from './physical';
+import { IovaPlacement, type Placeable, type Placement } from './placement';
 
 export class Mapper {
   readonly mappings = new LiveMappings();
@@ -30,14 +31,16 @@ export class Mapper {
     }
     // Each device that comes may narrow the space, and one after the last may begin another.
     if (this.#placement?.geometry !== geometry) {
-      this.#placement = new Placement(geometry, this.mappings.spans());
+      this.#placement = this.#backend.physical
+        ? new PhysicalPlacement(geometry)
+        : new IovaPlacement(geometry, this.mappings.spans());
     }
     return this.#placement;
   }
 
   /** Find an address, map there, and take it back when the mapping is closed. */
   async place(
-    memory: { readonly size: number; readonly pageSize: number },
+    memory: Placeable,
     options: MapOptions,
     map: (iova: bigint) => Promise<void>,
   ): Promise<DmaMapping> {

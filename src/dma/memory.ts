@@ -99,8 +99,9 @@ export function fileMemory(fd: number, offset: number, size: number): Memory {
     native.close(own);
   }
 }
-/** Keep the memory where it is: without an IOMMU, devices use physical addresses. */
-export function lockMemory({ range, size }: Memory): void {
+
+/** Keep the memory of a range present: without an IOMMU, devices use physical addresses. */
+export function lockMemory(range: number, size: number): void {
   check(native.rangeLock(range), `locking ${size} bytes`, {
     syscall: 'mlock',
     hint: hints.memory(),
