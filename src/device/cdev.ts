@@ -16,6 +16,7 @@ import { listDirectory } from '../pci/sysfs';
 import type { Attachment, IommufdAttachment } from './attachment';
 import type { BusDevice } from './bus-device';
 import { GroupSeat } from './group-seat';
+import { PasidGuests } from './pasid-guests';
 import { vfTokenBytes } from './vf-token';
 
 export interface CdevOptions {
@@ -65,6 +66,7 @@ class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, Pasid
   readonly fd: number;
   readonly id: number;
   readonly #pasids: Pasids;
+  readonly #guests = new PasidGuests((pasid) => this.detachPasid(pasid));
   readonly #seat: GroupSeat;
 
   constructor(fd: number, id: number, seat: GroupSeat) {
@@ -106,11 +108,16 @@ class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, Pasid
     const [own, other] = [ioasOf(this.space), ioasOf(space)];
     other.assertSibling(own);
     await this.#pasids.attach(pasid, other.id, own.id);
+    // Of its own space, the device is a part already.
+    if (space === this.space) this.#guests.leave(pasid);
+    else this.#guests.enter(pasid, space);
+    other.refresh();
     await space.joined('kept');
   }
 
-  detachPasid(pasid: number): Promise<void> {
-    return this.#pasids.detach(pasid, ioasOf(this.space).id);
+  async detachPasid(pasid: number): Promise<void> {
+    await this.#pasids.detach(pasid, ioasOf(this.space).id);
+    this.#guests.leave(pasid);
   }
 
   hwInfo(): IommuHwInfo {
@@ -118,9 +125,13 @@ class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, Pasid
   }
 
   async release(): Promise<void> {
-    this.#pasids.forget();
-    ioasOf(this.space).removeDevice(this);
-    await this.#seat.leave();
+    try {
+      this.#pasids.forget();
+      ioasOf(this.space).removeDevice(this);
+    } finally {
+      this.#guests.leaveAll();
+      await this.#seat.leave();
+    }
   }
 }
 

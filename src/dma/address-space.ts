@@ -1,4 +1,5 @@
 /** An I/O address space: what the devices in it can reach by DMA. */
+import { throwFirst } from '../all-done';
 import { closedError, VfioError } from '../errors';
 import type { IovaRange } from '../ioctl/container';
 import { native } from '../native';
@@ -266,7 +267,7 @@ export class AddressSpace implements AsyncDisposable {
     this.#children.delete(child);
   }
 
-  /** Close the devices inside, then all mappings, then the space. Idempotent. */
+  /** Close the devices inside, then all mappings, then the space, also if one of them fails. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -277,10 +278,14 @@ export class AddressSpace implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    await Promise.all([...this.#children].map((child) => child.close()));
+    const ends = await Promise.allSettled([...this.#children].map((child) => child.close()));
     await this.#idle();
-    await this.unmapAll();
-    this.#backend.close();
+    ends.push(...(await Promise.allSettled([this.unmapAll()])));
+    try {
+      this.#backend.close();
+    } finally {
+      throwFirst(ends);
+    }
   }
 
   async #mapMemory(memory: Memory, options: MapOptions): Promise<DmaBuffer> {

@@ -65,6 +65,11 @@ export class Ioas implements DmaBackend {
   /** A device that is attached from now on: it may narrow the space. */
   addDevice(device: IoasDevice): void {
     this.#devices.add(device);
+    this.refresh();
+  }
+
+  /** What is attached, by whatever way, may have narrowed the space. */
+  refresh(): void {
     this.#geometry = this.#readGeometry();
   }
 
@@ -114,7 +119,7 @@ export class Ioas implements DmaBackend {
   allowIovas(ranges: readonly IovaRange[]): void {
     ioctl.iommuIoasAllowIovas(this.iommufd, this.id, ranges);
     this.#allowed = ranges;
-    this.#geometry = this.#readGeometry();
+    this.refresh();
   }
 
   async unmap(iova: bigint, size: bigint): Promise<bigint> {
@@ -135,9 +140,13 @@ export class Ioas implements DmaBackend {
     return undefined;
   }
 
+  /** @throws EBUSY while a page table of a device is one of it; the iommufd then keeps it to its end */
   close(): void {
-    iommuDestroy(this.iommufd, this.id);
-    this.#iommufd.release();
+    try {
+      iommuDestroy(this.iommufd, this.id);
+    } finally {
+      this.#iommufd.release();
+    }
   }
 
   #mapping(iova: bigint, length: bigint, access: DmaAccess): ioctl.IoasMapping {

@@ -1,4 +1,5 @@
 /** The mappings that an address space has at the moment, and what each takes to be made or taken away. */
+import { allDone } from '../all-done';
 import { VfioError } from '../errors';
 import type { DmaMapping, IovaSpan } from './mapping';
 import type { MapOptions } from './options';
@@ -81,7 +82,7 @@ export class LiveMappings {
 
   /** Also waits for those that are being taken away. */
   async closeAll(): Promise<void> {
-    await Promise.all(
+    await allDone(
       [...this.#mappings].map(([mapping, live]) => {
         if (live) return live.owner.close();
         return mapping.closed ? mapping.close() : undefined;

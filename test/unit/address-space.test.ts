@@ -1,5 +1,8 @@
 /** An address space above a kernel that is slow, loses its IOMMU, or refuses. */
+import { constants } from 'node:os';
+import { PasidGuests } from '../../src/device/pasid-guests';
 import { AddressSpace } from '../../src/dma/address-space';
+import { systemError } from '../../src/errors';
 import { FakeBackend } from './fake-backend';
 import type { FakeKernel } from './fake-kernel';
 import { bootFakeKernel } from './fake-native';
@@ -7,6 +10,7 @@ import { bootFakeKernel } from './fake-native';
 jest.mock('../../src/native', () => require('./fake-native'));
 
 const PAGE = 4096;
+const { EBADF } = constants.errno;
 const code = (expected: string) => expect.objectContaining({ name: 'VfioError', code: expected });
 
 let kernel: FakeKernel;
@@ -86,4 +90,65 @@ test('closing waits for mappings that are being taken away', async () => {
   release();
   await Promise.all(closing);
   expect(backend.mapped.size).toBe(0);
+});
+
+describe('closing goes on to the end where a part fails', () => {
+  const failing = (what: string) => ({ close: () => Promise.reject(new Error(what)) });
+
+  test('and tells what failed first', async () => {
+    const [stuck, other] = [await space.alloc(PAGE), await space.alloc(PAGE)];
+    backend.stuck.add(stuck.iova);
+    space.adopt(failing('a device'));
+    const late = { closed: false };
+    space.adopt({
+      close: async () => {
+        await new Promise(setImmediate);
+        late.closed = true;
+      },
+    });
+    await expect(space.close()).rejects.toThrow('a device');
+    expect(late.closed).toBe(true);
+    expect([stuck.closed, other.closed]).toEqual([true, true]);
+    expect([...backend.mapped.keys()]).toEqual([stuck.iova]);
+    expect(backend.closed).toBe(true);
+  });
+
+  test('a mapping that does not go keeps its addresses', async () => {
+    const stuck = await space.alloc(PAGE);
+    backend.stuck.add(stuck.iova);
+    await expect(space.unmapAll()).rejects.toThrow(code('EIO'));
+    await expect(space.alloc(PAGE, { iova: stuck.iova })).rejects.toThrow(
+      code('ERR_VFIO_IOVA_TAKEN'),
+    );
+  });
+});
+
+describe('PASIDs of devices of other spaces', () => {
+  test('are detached before the space goes', async () => {
+    const detached: number[] = [];
+    const guests = new PasidGuests(async (pasid) => {
+      expect(backend.closed).toBe(false);
+      detached.push(pasid);
+      guests.leave(pasid);
+    });
+    const former = new AddressSpace(new FakeBackend());
+    guests.enter(7, former);
+    guests.enter(7, space);
+    guests.enter(8, space);
+    guests.leave(8);
+    await former.close();
+    expect(detached).toEqual([]);
+    await space.close();
+    expect(detached).toEqual([7]);
+  });
+
+  test('are waited for if their device is closing, too', async () => {
+    const guests = new PasidGuests(() => Promise.reject(systemError(-EBADF, 'detach', {})));
+    guests.enter(7, space);
+    const closing = space.close();
+    await new Promise(setImmediate);
+    expect(backend.closed).toBe(false);
+    guests.leaveAll();
+    await closing;
+  });
 });
