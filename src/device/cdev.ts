@@ -5,7 +5,8 @@ import type { AddressSpace } from '../dma/address-space';
 import { Ioas } from '../dma/ioas';
 import type { IoasDevice } from '../dma/ioas-dirty';
 import { type PasidDevice, Pasids } from '../dma/pasids';
-import { check, isErrno, systemError, VfioError } from '../errors';
+import { isErrno, systemError, VfioError } from '../errors';
+import type { GivenFd } from '../given-fd';
 import { hints } from '../hints';
 import { deviceAttachIommufdPt, deviceBindIommufd, deviceDetachIommufdPt } from '../ioctl/cdev';
 import { type IommuHwInfo, iommuHwInfo } from '../ioctl/iommufd';
@@ -23,8 +24,8 @@ export interface CdevOptions {
   readonly vfToken?: string;
   /** Without one, the device gets one of its own. */
   readonly addressSpace?: AddressSpace;
-  /** A descriptor of the character device that was opened elsewhere; owned from now on. */
-  readonly fd?: number;
+  /** A descriptor of the character device that was opened elsewhere. */
+  readonly given?: GivenFd | undefined;
 }
 
 /** The device's node, if the kernel has one for it (CONFIG_VFIO_DEVICE_CDEV). */
@@ -42,8 +43,8 @@ export function cdevPath({ path }: { readonly path: string }): string | undefine
  * EPERM (its group is somebody else's), ERR_VFIO_OTHER_ADDRESS_SPACE
  */
 export async function openCdev(device: BusDevice, options: CdevOptions): Promise<Attachment> {
-  const { vfToken, addressSpace } = options;
-  const fd = options.fd === undefined ? openNode(device) : adopt(options.fd);
+  const { vfToken, addressSpace, given } = options;
+  const fd = given?.take() ?? openNode(device);
   let seat: GroupSeat | undefined;
   try {
     seat = await GroupSeat.take(device.iommuGroup, addressSpace);
@@ -144,11 +145,6 @@ function ioasOf(space: AddressSpace): Ioas {
       hint: "open the device with { backend: 'group' }, or the address space with { backend: 'iommufd' }",
     },
   );
-}
-
-function adopt(fd: number): number {
-  check(native.adoptFd(fd), 'device descriptor', { syscall: 'fcntl' });
-  return fd;
 }
 
 function openNode(device: BusDevice): number {
