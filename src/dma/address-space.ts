@@ -175,8 +175,8 @@ export class AddressSpace implements AsyncDisposable {
 
   /**
    * Let the devices here reach a BAR, or whole pages of it. Close it before the region's device.
-   * @throws as `alloc`, and EFAULT where the kernel's interface has no way to, ERR_VFIO_UNSUPPORTED
-   * without an IOMMU
+   * @throws as `alloc`, and ERR_VFIO_OUT_OF_RANGE, EFAULT where the kernel's interface has no way to,
+   * ERR_VFIO_UNSUPPORTED without an IOMMU
    */
   mapRegion(region: PeerRegion, options: PeerOptions = {}): Promise<DmaMapping> {
     return this.#track(async () => {
@@ -184,6 +184,12 @@ export class AddressSpace implements AsyncDisposable {
       const { offset = 0, size = region.size - offset, access = 'read-write' } = options;
       assertPages('offset', offset);
       assertPages('size', size);
+      if (offset + size > region.size) {
+        throw new VfioError(
+          'ERR_VFIO_OUT_OF_RANGE',
+          `${size} bytes at ${offset} of a region of ${region.size}`,
+        );
+      }
       const at = { size, pageSize: native.pageSize };
       return this.#mapper.place(at, options, async (iova) => {
         if (!this.#backend.mapFile) {

@@ -152,3 +152,15 @@ describe('PASIDs of devices of other spaces', () => {
     await closing;
   });
 });
+
+test('no more of a region is mapped than there is: what follows is another', async () => {
+  const region = { size: 4 * PAGE, address: 0x7000_0000_0000n, exportDmaBuf: () => -1 };
+  for (const part of [{ size: 5 * PAGE }, { offset: 3 * PAGE, size: 2 * PAGE }]) {
+    await expect(space.mapRegion(region, part)).rejects.toThrow(code('ERR_VFIO_OUT_OF_RANGE'));
+  }
+  await expect(space.mapRegion(region, { offset: 5 * PAGE })).rejects.toThrow(
+    code('ERR_VFIO_INVALID_ARGUMENT'),
+  );
+  const last = await space.mapRegion(region, { offset: 3 * PAGE });
+  expect([...backend.mapped]).toEqual([[last.iova, 4096n]]);
+});
