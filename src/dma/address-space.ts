@@ -1,6 +1,6 @@
 /** An I/O address space: what the devices in it can reach by DMA. */
 import { throwFirst } from '../all-done';
-import { closedError, VfioError } from '../errors';
+import { closedError, systemError, VfioError } from '../errors';
 import type { IovaRange } from '../ioctl/container';
 import { native } from '../native';
 import { type ArenaOptions, createArena, type DmaArena } from './arena';
@@ -18,9 +18,6 @@ import type { AllocOptions, DmaUsage, MapOptions, PeerOptions, PeerRegion } from
 import { IovaPlacement, type Placement } from './placement';
 import { createPool, type DmaPool, type PoolOptions } from './pool';
 import { type SharedMemory, sharedAddress } from './shared-memory';
-
-/** What an ArrayBuffer of Node 20 can hold. */
-const MAX_BUFFER = 0xffff_ffff;
 
 export class AddressSpace implements AsyncDisposable {
   readonly dirty: DirtyTracker;
@@ -89,15 +86,6 @@ export class AddressSpace implements AsyncDisposable {
       this.#assertReady();
       if (!Number.isSafeInteger(size) || size <= 0) {
         throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `not a size in bytes: ${size}`);
-      }
-      if (size > MAX_BUFFER) {
-        throw new VfioError(
-          'ERR_VFIO_INVALID_ARGUMENT',
-          `a buffer has at most 2^32 - 1 bytes, not ${size}`,
-          {
-            hint: 'that is the longest ArrayBuffer; allocate several',
-          },
-        );
       }
       assertMemlock(size);
       const memory = allocateMemory(size, options.hugePages ?? 'no', options.hugePageSize);
@@ -298,10 +286,12 @@ export class AddressSpace implements AsyncDisposable {
     const { range, size, pageSize } = memory;
     try {
       const vaddr = native.rangeAddress(range) as bigint;
+      const bytes = native.rangeBuffer(range, 0, size);
+      if (typeof bytes === 'number') throw systemError(bytes, 'a view of DMA memory', {});
       const mapping = await this.#mapper.place(memory, options, (iova) =>
         this.#mapper.mapAddress(vaddr, iova, size, pageSize, options),
       );
-      const buffer = new DmaBuffer(mapping, range);
+      const buffer = new DmaBuffer(mapping, range, bytes);
       this.#mapper.mappings.setOwner(mapping, buffer);
       return buffer;
     } catch (error) {

@@ -1,5 +1,7 @@
 /** An address space above a kernel that is slow, loses its IOMMU, or refuses. */
-import { constants } from 'node:os';
+import { open, rm } from 'node:fs/promises';
+import { constants, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { PasidGuests } from '../../src/device/pasid-guests';
 import { AddressSpace } from '../../src/dma/address-space';
 import { systemError } from '../../src/errors';
@@ -163,4 +165,38 @@ test('no more of a region is mapped than there is: what follows is another', asy
   );
   const last = await space.mapRegion(region, { offset: 3 * PAGE });
   expect([...backend.mapped]).toEqual([[last.iova, 4096n]]);
+});
+
+describe('a buffer of 4 GiB or more, which no ArrayBuffer holds, is refused before it is mapped', () => {
+  const GiB = 2 ** 30;
+  const tooLarge = code('ERR_VFIO_INVALID_ARGUMENT');
+
+  afterEach(() => {
+    expect([...backend.mapped]).toEqual([]);
+    expect(kernel.leaks()).toEqual([]);
+  });
+
+  test('alloc, also what whole pages make of its size', async () => {
+    await expect(space.alloc(4 * GiB)).rejects.toThrow(tooLarge);
+    await expect(space.alloc(4 * GiB - 1)).rejects.toThrow(tooLarge);
+    const huge = { hugePages: 'require', hugePageSize: 1073741824 } as const;
+    await expect(space.alloc(3 * GiB + PAGE, huge)).rejects.toThrow(tooLarge);
+  });
+
+  test('mapFile', async () => {
+    const path = join(tmpdir(), `large-file-${process.pid}`);
+    const file = await open(path, 'w');
+    try {
+      await file.truncate(4 * GiB);
+      await expect(space.mapFile(file.fd, 0, 4 * GiB)).rejects.toThrow(tooLarge);
+    } finally {
+      await file.close();
+      await rm(path);
+    }
+  });
+
+  test('and if the view is refused for another reason', async () => {
+    kernel.native.rangeBuffer = () => -constants.errno.E2BIG;
+    await expect(space.alloc(PAGE)).rejects.toThrow(code('E2BIG'));
+  });
 });
