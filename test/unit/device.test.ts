@@ -219,9 +219,23 @@ describe('an address space of one’s own', () => {
     await expect(openDevice(DEVICE.bdf, { addressSpace })).rejects.toThrow(code('ERR_VFIO_CLOSED'));
   });
 
-  test('has no IOVAs before its first group', async () => {
+  test('has no IOVAs before its first group, nor after its last', async () => {
     const addressSpace = openAddressSpace();
     await expect(addressSpace.alloc(4096)).rejects.toThrow(hint('first'));
+    const dev = await openDevice(DEVICE.bdf, { addressSpace });
+    const [kept, dropped] = [await addressSpace.alloc(4096), await addressSpace.alloc(4096)];
+    await dev.close();
+    await expect(addressSpace.alloc(4096)).rejects.toThrow(hint('last'));
+    for (const ask of [() => addressSpace.usage(), () => addressSpace.iovaRanges]) {
+      expect(ask).toThrow(code('ERR_VFIO_INVALID_ARGUMENT'));
+    }
+    await dropped.close();
+    const next = await openDevice(DEVICE.bdf, { addressSpace });
+    expect((await addressSpace.alloc(4096)).iova).toBe(dropped.iova);
+    await expect(addressSpace.alloc(4096, { iova: kept.iova })).rejects.toThrow(
+      code('ERR_VFIO_IOVA_TAKEN'),
+    );
+    await next.close();
     await addressSpace.close();
   });
 
