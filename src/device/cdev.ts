@@ -53,7 +53,7 @@ export async function openCdev(device: BusDevice, options: CdevOptions): Promise
     const id = await deviceBindIommufd(fd, ioas.iommufd, token);
     const attachment = new CdevAttachment(fd, id, seat);
     await attachment.attach(ioas.id);
-    ioas.addDevice(attachment);
+    await ioas.addDevice(attachment);
     await seat.space.joined('kept');
     return attachment;
   } catch (error) {
@@ -93,7 +93,13 @@ class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, Pasid
     this.#seat.assertAlone();
     await this.attach(to.id);
     from.removeDevice(this);
-    to.addDevice(this);
+    try {
+      await to.addDevice(this);
+    } catch (error) {
+      await this.attach(from.id);
+      await from.addDevice(this);
+      throw error;
+    }
     await this.#seat.move(space);
   }
 

@@ -48,7 +48,7 @@ export class Container implements DmaBackend {
     this.#fd = fd;
     this.#type = type;
     this.name = name;
-    this.dirty = containerDirtyTracking(fd);
+    this.dirty = containerDirtyTracking(fd, name);
   }
 
   /**

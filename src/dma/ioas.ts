@@ -62,10 +62,19 @@ export class Ioas implements DmaBackend {
     return this.#iommufd.fd;
   }
 
-  /** A device that is attached from now on: it may narrow the space. */
-  addDevice(device: IoasDevice): void {
+  /**
+   * A device that is attached from now on: it may narrow the space, and what it writes to is noted if
+   * that is on. @throws ERR_VFIO_UNSUPPORTED if its IOMMU cannot; it is not added then
+   */
+  async addDevice(device: IoasDevice): Promise<void> {
     this.#devices.add(device);
-    this.refresh();
+    try {
+      this.refresh();
+      await this.dirty.include(device);
+    } catch (error) {
+      this.removeDevice(device);
+      throw error;
+    }
   }
 
   /** What is attached, by whatever way, may have narrowed the space. */

@@ -83,6 +83,7 @@ test('memory that cannot be locked has no address for devices: refused, none is 
     await expect(refused).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
   }
   expect(edu.dma.usage().mappings).toBe(0);
+  await expect(edu.dma.dirty.start()).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
   await edu.close();
 });
 

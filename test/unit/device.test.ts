@@ -302,3 +302,16 @@ test('a group does not go into a space of another interface, and stays free', as
   await addressSpace.close();
   await (await openDevice(DEVICE.bdf)).close();
 });
+
+test('a container without dirty tracking says so, be it no type1 or its version 1', async () => {
+  const dev = await openDevice(DEVICE.bdf);
+  await expect(dev.dma.dirty.start()).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
+  for (const [errno, expected] of [
+    ['EACCES', 'ERR_VFIO_UNSUPPORTED'],
+    ['ENOMEM', 'ENOMEM'],
+  ] as const) {
+    kernel.failures.set(requests.VFIO_IOMMU_DIRTY_PAGES, constants.errno[errno]);
+    await expect(dev.dma.dirty.start()).rejects.toThrow(code(expected));
+  }
+  await dev.close();
+});

@@ -1,5 +1,7 @@
 /** Address spaces whose devices come and go, on the real kernel. */
+import { existsSync, openSync } from 'node:fs';
 import { openAddressSpace, openDevice } from 'vfio';
+import { IOMMUFD_PATH } from '../../src/dma/container';
 import { deviceReads, deviceWrites, eduMask } from './edu-dma';
 import { bound, findDevice } from './lab-devices';
 
@@ -48,5 +50,28 @@ test('a container that its last device left says what it lacks, and serves the n
   await deviceWrites(second, again.iova);
   expect(again.u32.at(-1)).toBe(0x600d);
   await second.close();
+  await space.close();
+});
+
+const hasIommufd = existsSync(IOMMUFD_PATH);
+if (!hasIommufd) console.info('no /dev/iommu in this kernel: it is not tried as a container');
+
+(hasIommufd ? test : test.skip)(
+  'an iommufd that is handed over as a container is told from one',
+  async () => {
+    const fd = openSync(IOMMUFD_PATH, 'r+');
+    const space = openAddressSpace({ backend: 'group', fd });
+    const edu = await openDevice(findDevice('edu').bdf, { addressSpace: space });
+    await expect(space.dirty.start()).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
+    await edu.close();
+    await space.close();
+  },
+);
+
+test('version 1 of type1 has no dirty tracking, and says so', async () => {
+  const space = openAddressSpace({ backend: 'group', iommu: 'type1' });
+  const edu = await openDevice(findDevice('edu').bdf, { addressSpace: space });
+  await expect(space.dirty.start()).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
+  await edu.close();
   await space.close();
 });
