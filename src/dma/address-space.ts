@@ -66,7 +66,7 @@ export class AddressSpace implements AsyncDisposable {
 
   usage(): DmaUsage {
     this.#assertReady();
-    const { limit, locked } = readMemlock();
+    const { limit, locked } = readMemlock(this.#backend.accounting);
     return {
       mappings: this.#mapper.mappings.count,
       bytes: this.#mapper.mappings.bytes,
@@ -87,7 +87,7 @@ export class AddressSpace implements AsyncDisposable {
       if (!Number.isSafeInteger(size) || size <= 0) {
         throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `not a size in bytes: ${size}`);
       }
-      assertMemlock(size);
+      assertMemlock(size, this.#backend.accounting);
       const memory = allocateMemory(size, options.hugePages ?? 'no', options.hugePageSize);
       return this.#mapMemory(memory, options);
     });
@@ -103,7 +103,7 @@ export class AddressSpace implements AsyncDisposable {
       this.#assertReady();
       assertPages('offset', offset);
       assertPages('size', size);
-      assertMemlock(size);
+      assertMemlock(size, this.#backend.accounting);
       return this.#mapMemory(fileMemory(fd, offset, size), options);
     });
   }
@@ -119,7 +119,7 @@ export class AddressSpace implements AsyncDisposable {
       this.#assertReady();
       const vaddr = sharedAddress(memory);
       const size = memory.byteLength;
-      assertMemlock(size);
+      assertMemlock(size, this.#backend.accounting);
       const at = { size, pageSize: native.pageSize };
       return this.#mapper.place(at, options, (iova) => {
         // The closure is what keeps `memory` from the garbage collector.

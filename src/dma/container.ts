@@ -36,6 +36,7 @@ const physicalGeometry: Geometry = {
 
 export class Container implements DmaBackend {
   readonly name: BackendName;
+  readonly accounting = 'process';
   readonly dirty: DirtyTracking;
   readonly #fd: number;
   readonly #type: IommuType;

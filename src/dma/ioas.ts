@@ -7,7 +7,8 @@ import * as ioctl from '../ioctl/iommufd-ioas';
 import { native } from '../native';
 import type { DmaAccess, DmaBackend, Geometry } from './backend';
 import { type IoasDevice, IoasDirtyTracking } from './ioas-dirty';
-import { Iommufd, type MemlockAccounting } from './iommufd';
+import { Iommufd } from './iommufd';
+import type { MemlockAccounting } from './memlock';
 
 export interface IoasOptions {
   /** 'single': the IOMMU's page tables have its smallest pages only, which tells dirty pages apart; 'largest' unless given. */
@@ -55,6 +56,10 @@ export class Ioas implements DmaBackend {
   /** Another space of the same iommufd: devices can move between the two. */
   sibling(): Ioas {
     return new Ioas(this.#iommufd, this.#options);
+  }
+
+  get accounting(): MemlockAccounting {
+    return this.#iommufd.accounting;
   }
 
   /** Its descriptor. */

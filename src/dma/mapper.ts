@@ -56,7 +56,8 @@ export class Mapper {
       await map(iova);
     } catch (error) {
       this.#free(mapping);
-      throw explainMapError(error, mapping, placement.geometry, mappings.spans());
+      const { accounting } = this.#backend;
+      throw explainMapError(error, mapping, placement.geometry, mappings.spans(), accounting);
     }
     const live: LiveMapping = {
       remap: () => map(iova),

@@ -5,7 +5,7 @@ import { AddressSpace } from './address-space';
 import type { DmaBackend } from './backend';
 import { Container, IOMMUFD_PATH, type IommuType } from './container';
 import { Ioas } from './ioas';
-import type { MemlockAccounting } from './iommufd';
+import type { MemlockAccounting } from './memlock';
 
 export interface AddressSpaceOptions {
   /** The kernel's interface; 'auto' is iommufd where /dev/iommu exists. Devices are opened by the same. */

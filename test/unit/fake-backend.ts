@@ -5,6 +5,7 @@ import { systemError } from '../../src/errors';
 
 export class FakeBackend implements DmaBackend {
   readonly name = 'type1v2';
+  readonly accounting = 'process';
   readonly dirty = {} as DirtyTracking;
   readonly mapped = new Map<bigint, bigint>();
   /** Taken away while there is no device. */

@@ -2,6 +2,7 @@
 import { constants } from 'node:os';
 import { Ioas } from '../../src/dma/ioas';
 import type { IoasDevice } from '../../src/dma/ioas-dirty';
+import * as c from '../../src/ioctl/abi/iommufd-constants';
 import * as s from '../../src/ioctl/abi/iommufd-structs';
 import { answer, closed, FD, memoryAt } from './fake-requests';
 
@@ -38,6 +39,7 @@ beforeEach(() => {
   hwpts = new Map();
   destroyed = [];
   closed.length = 0;
+  answer('IOMMU_OPTION', () => 0);
   answer('IOMMU_IOAS_ALLOC', (bytes) => {
     s.iommu_ioas_alloc.view(bytes).out_ioas_id = IOAS;
     return 0;
@@ -118,4 +120,19 @@ test('an IOAS that the kernel does not destroy does not keep its iommufd open', 
   answer('IOMMU_DESTROY', () => -EBUSY);
   expect(() => ioas.close()).toThrow(code('EBUSY'));
   expect(closed).toEqual([FD]);
+});
+
+test('whose memory is counted is asked of an iommufd that was handed over, and set only to change it', () => {
+  const modes: bigint[] = [];
+  answer('IOMMU_OPTION', (bytes) => {
+    const arg = s.iommu_option.view(bytes);
+    if (arg.op === c.IOMMU_OPTION_OP_GET) arg.val64 = 1n;
+    else modes.push(arg.val64);
+    return 0;
+  });
+  expect(Ioas.from(FD).accounting).toBe('process');
+  expect(Ioas.from(FD, { accounting: 'process' }).accounting).toBe('process');
+  expect(modes).toEqual([]);
+  expect(Ioas.from(FD, { accounting: 'user' }).accounting).toBe('user');
+  expect(modes).toEqual([0n]);
 });
