@@ -43,6 +43,8 @@ export const hints = {
     `and ${need} more were asked for; raise it: "USER - memlock unlimited" in ` +
     '/etc/security/limits.conf, LimitMEMLOCK=infinity in a systemd unit, --ulimit memlock=-1 for a ' +
     'container; root (CAP_IPC_LOCK) is not bound by it',
+  memlockOfUser: () =>
+    "iommufd counts what all processes of the user have pinned, unless { accounting: 'process' }",
   memory: () => 'free memory, or use huge pages, which need fewer page tables',
   mappings: () =>
     'one container has 65,535 mappings (vfio_iommu_type1.dma_entry_limit); use dma.pool(), which puts ' +

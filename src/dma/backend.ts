@@ -1,5 +1,6 @@
 import { VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE } from '../ioctl/abi/constants';
 import type { IovaRange } from '../ioctl/container';
+import type { MemlockAccounting } from './memlock';
 
 /** What devices may do with memory. */
 export type DmaAccess = 'read-write' | 'read' | 'write';
@@ -45,8 +46,10 @@ export interface DmaBackend {
   unmapAll(): Promise<bigint>;
   /** How many mappings can still be made; undefined if the kernel does not tell. */
   entriesLeft(): number | undefined;
-  /** The address devices use for memory that is locked in place: only without an IOMMU. */
-  readonly physical?: ((vaddr: bigint, size: number) => bigint) | undefined;
+  /** Against whose RLIMIT_MEMLOCK it pins. */
+  readonly accounting: MemlockAccounting;
+  /** There is no IOMMU: devices use physical addresses. */
+  readonly physical?: boolean;
   readonly dirty: DirtyTracking;
   close(): void;
 }

@@ -15,7 +15,6 @@ import {
   type Geometry,
 } from './backend';
 import { containerDirtyTracking } from './container-dirty';
-import { physicalAddress } from './physical';
 
 export const CONTAINER_PATH = '/dev/vfio/vfio';
 /** iommufd takes a container's requests, too (CONFIG_IOMMUFD_VFIO_CONTAINER or not). */
@@ -37,6 +36,7 @@ const physicalGeometry: Geometry = {
 
 export class Container implements DmaBackend {
   readonly name: BackendName;
+  readonly accounting = 'process';
   readonly dirty: DirtyTracking;
   readonly #fd: number;
   readonly #type: IommuType;
@@ -49,7 +49,7 @@ export class Container implements DmaBackend {
     this.#fd = fd;
     this.#type = type;
     this.name = name;
-    this.dirty = containerDirtyTracking(fd);
+    this.dirty = containerDirtyTracking(fd, name);
   }
 
   /**
@@ -149,8 +149,8 @@ export class Container implements DmaBackend {
     return this.#type === 'noiommu' ? undefined : ioctl.iommuGetInfo(this.#fd).dmaAvail;
   }
 
-  get physical(): ((vaddr: bigint, size: number) => bigint) | undefined {
-    return this.#type === 'noiommu' ? physicalAddress : undefined;
+  get physical(): boolean {
+    return this.#type === 'noiommu';
   }
 
   close(): void {

@@ -53,7 +53,7 @@ export async function createPool<Options extends IovaConstraints>(
     }
     return new DmaPool(slabs, layout, size, count);
   } catch (error) {
-    await Promise.all(slabs.map((slab) => slab.close()));
+    await Promise.allSettled(slabs.map((slab) => slab.close()));
     throw error;
   }
 }

@@ -1,8 +1,10 @@
 import { constants } from 'node:os';
 import { openAddressSpace, openDevice } from 'vfio';
+import { AddressSpace } from '../../src/dma/address-space';
 import { VFIO_DEVICE_FLAGS_PLATFORM } from '../../src/ioctl/abi/constants';
 import { requests } from '../../src/ioctl/abi/requests';
 import { deviceContract } from '../contract/device-contract';
+import { FakeBackend } from './fake-backend';
 import { DEVICE, type FakeKernel } from './fake-kernel';
 import { bootFakeKernel } from './fake-native';
 import { SYS } from './fake-paths';
@@ -217,9 +219,23 @@ describe('an address space of one’s own', () => {
     await expect(openDevice(DEVICE.bdf, { addressSpace })).rejects.toThrow(code('ERR_VFIO_CLOSED'));
   });
 
-  test('has no IOVAs before its first group', async () => {
+  test('has no IOVAs before its first group, nor after its last', async () => {
     const addressSpace = openAddressSpace();
     await expect(addressSpace.alloc(4096)).rejects.toThrow(hint('first'));
+    const dev = await openDevice(DEVICE.bdf, { addressSpace });
+    const [kept, dropped] = [await addressSpace.alloc(4096), await addressSpace.alloc(4096)];
+    await dev.close();
+    await expect(addressSpace.alloc(4096)).rejects.toThrow(hint('last'));
+    for (const ask of [() => addressSpace.usage(), () => addressSpace.iovaRanges]) {
+      expect(ask).toThrow(code('ERR_VFIO_INVALID_ARGUMENT'));
+    }
+    await dropped.close();
+    const next = await openDevice(DEVICE.bdf, { addressSpace });
+    expect((await addressSpace.alloc(4096)).iova).toBe(dropped.iova);
+    await expect(addressSpace.alloc(4096, { iova: kept.iova })).rejects.toThrow(
+      code('ERR_VFIO_IOVA_TAKEN'),
+    );
+    await next.close();
     await addressSpace.close();
   });
 
@@ -232,4 +248,70 @@ describe('an address space of one’s own', () => {
     await addressSpace.close();
     await dev.close();
   });
+});
+
+describe('a descriptor of the group that was handed over', () => {
+  const vfToken = TOKEN;
+
+  test('opens the device, and again one that shares the group', async () => {
+    const fd = kernel.handOver('group');
+    const first = await openDevice(DEVICE.bdf, { fds: { group: fd } });
+    const second = await openDevice(DEVICE.bdf, { fds: { group: fd } });
+    expect(second.dma).toBe(first.dma);
+    await openDevice(DEVICE.bdf, { fds: { group: kernel.handOver('group') } });
+    await first.dma.close();
+  });
+
+  test.each([
+    ['another interface', { backend: 'iommufd' }, 'ERR_VFIO_INVALID_ARGUMENT'],
+    ['no token', { vfToken: 'secret' }, 'ERR_VFIO_INVALID_UUID'],
+    ['a token that is not taken', { vfToken }, 'EINVAL'],
+  ] as const)('is closed if the device cannot be opened: %s', async (_, options, error) => {
+    const fds = { group: kernel.handOver('group') };
+    await expect(openDevice(DEVICE.bdf, { ...options, fds })).rejects.toThrow(code(error));
+  });
+
+  test('is closed if the container is refused', async () => {
+    kernel.failures.set(requests.VFIO_GET_API_VERSION, constants.errno.EIO);
+    const fds = { group: kernel.handOver('group') };
+    await expect(openDevice(DEVICE.bdf, { fds })).rejects.toThrow();
+  });
+
+  test('is none of a device', async () => {
+    const fds = { device: kernel.handOver('device') };
+    const opened = openDevice(DEVICE.bdf, { backend: 'group', fds });
+    await expect(opened).rejects.toThrow(hint('{ device } with'));
+  });
+
+  test('nor any at all', async () => {
+    await expect(openDevice(DEVICE.bdf, { fds: { group: 9999 } })).rejects.toThrow(code('EBADF'));
+  });
+});
+
+test('a container that was handed over is closed if an option does not go with it', () => {
+  const open = (options: object) =>
+    openAddressSpace({ backend: 'group', fd: kernel.handOver('container'), ...options });
+  expect(() => open({ accounting: 'user' })).toThrow(code('ERR_VFIO_UNSUPPORTED'));
+  expect(() => open({ iommu: 'noiommu' })).toThrow(code('ERR_VFIO_INVALID_ARGUMENT'));
+});
+
+test('a group does not go into a space of another interface, and stays free', async () => {
+  const addressSpace = new AddressSpace(new FakeBackend());
+  const opened = openDevice(DEVICE.bdf, { backend: 'group', addressSpace });
+  await expect(opened).rejects.toThrow(code('ERR_VFIO_OTHER_ADDRESS_SPACE'));
+  await addressSpace.close();
+  await (await openDevice(DEVICE.bdf)).close();
+});
+
+test('a container without dirty tracking says so, be it no type1 or its version 1', async () => {
+  const dev = await openDevice(DEVICE.bdf);
+  await expect(dev.dma.dirty.start()).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
+  for (const [errno, expected] of [
+    ['EACCES', 'ERR_VFIO_UNSUPPORTED'],
+    ['ENOMEM', 'ENOMEM'],
+  ] as const) {
+    kernel.failures.set(requests.VFIO_IOMMU_DIRTY_PAGES, constants.errno[errno]);
+    await expect(dev.dma.dirty.start()).rejects.toThrow(code(expected));
+  }
+  await dev.close();
 });

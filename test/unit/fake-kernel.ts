@@ -6,9 +6,10 @@ import { constants } from 'node:os';
 import * as abi from '../../src/ioctl/abi/constants';
 import { requests } from '../../src/ioctl/abi/requests';
 import * as s from '../../src/ioctl/abi/structs';
-import type { NativeAddon, RegisterAccessors } from '../../src/native';
+import type { NativeAddon } from '../../src/native';
+import { accessors } from './fake-registers';
 
-const { EACCES, EBADF, EBUSY, EINVAL, ENOENT, ENODEV, ENOTTY, EPERM, ERANGE } = constants.errno;
+const { EACCES, EBADF, EBUSY, EEXIST, EINVAL, ENOENT, ENODEV, ENOTTY, EPERM } = constants.errno;
 
 export const DEVICE = { bdf: '0000:01:00.0', vendor: 0x8086, device: 0x10c9, group: 5 };
 const BAR_SIZE = 0x4000;
@@ -42,6 +43,8 @@ export class FakeKernel {
   dynamicMsix = true;
 
   readonly #files = new Map<number, Kind>();
+  /** Of these, those that nobody has adopted yet. */
+  readonly #handedOver = new Set<number>();
   readonly #ranges = new Map<number, Range>();
   readonly #eventfds = new Map<number, FakeEventfd>();
   /** Eventfd of each vector, once MSI-X is on. */
@@ -66,6 +69,13 @@ export class FakeKernel {
     ];
   }
 
+  /** A descriptor that somebody else opened. */
+  handOver(kind: Kind): number {
+    const fd = this.#file(kind);
+    this.#handedOver.add(fd);
+    return fd;
+  }
+
   /** The device stops answering: accesses to its mapped regions fault. */
   unplug(): void {
     for (const range of this.#ranges.values()) {
@@ -84,7 +94,7 @@ export class FakeKernel {
   readonly native: NativeAddon = {
     pageSize: 4096,
     open: (path) => this.#open(path),
-    adoptFd: (fd) => fd,
+    adoptFd: (fd) => (this.#handedOver.delete(fd) ? fd : this.#files.has(fd) ? -EEXIST : -EBADF),
     memfdCreate: () => this.#file('memfd'),
     close: (fd) => this.#close(fd),
     closeAsync: async (fd) => this.#close(fd),
@@ -247,7 +257,7 @@ export class FakeKernel {
         return this.#iommuInfo(bytes);
       case requests.VFIO_IOMMU_MAP_DMA: {
         const { iova, size } = s.vfio_iommu_type1_dma_map.view(bytes);
-        if (this.mappings.has(iova)) return -constants.errno.EEXIST;
+        if (this.mappings.has(iova)) return -EEXIST;
         this.mappings.set(iova, size);
         return 0;
       }
@@ -367,34 +377,4 @@ function takeCount(eventfd: FakeEventfd): number {
   const { count } = eventfd;
   eventfd.count = 0;
   return count;
-}
-
-function accessors(view: DataView, state: () => number): RegisterAccessors {
-  let closed = false;
-  const refuse = (offset: number, width: number): number => {
-    if (closed) return -EBADF;
-    if (state()) return -state();
-    if (!Number.isInteger(offset) || offset < 0 || offset + width > view.byteLength) return -ERANGE;
-    return offset % width ? -EINVAL : 0;
-  };
-  const put = (write: () => void): number => {
-    write();
-    return 0;
-  };
-  return {
-    read8: (o) => refuse(o, 1) || view.getUint8(o),
-    read16: (o) => refuse(o, 2) || view.getUint16(o, true),
-    read32: (o) => refuse(o, 4) || view.getUint32(o, true),
-    read64: (o) => refuse(o, 8) || view.getBigUint64(o, true),
-    read64LoHi: () => -EINVAL,
-    readBatch32: () => -EINVAL,
-    write8: (o, v) => refuse(o, 1) || put(() => view.setUint8(o, v)),
-    write16: (o, v) => refuse(o, 2) || put(() => view.setUint16(o, v, true)),
-    write32: (o, v) => refuse(o, 4) || put(() => view.setUint32(o, v, true)),
-    write64: (o, v) => refuse(o, 8) || put(() => view.setBigUint64(o, v, true)),
-    write64LoHi: () => -EINVAL,
-    close: () => {
-      closed = true;
-    },
-  };
 }

@@ -50,11 +50,18 @@ function ioctl(fd: number, request: number, bytes: Uint8Array): number {
 /** The one descriptor there is. */
 export const FD = 3;
 
+/** Descriptors that were closed. */
+export const closed: number[] = [];
+
 const addon: Partial<NativeAddon> = {
   pageSize: PAGE,
   adoptFd: (fd) => {
     adopted.add(fd);
     return fd;
+  },
+  close: (fd) => {
+    closed.push(fd);
+    return 0;
   },
   ioctlStruct: ioctl,
   ioctlStructAsync: async (fd, request, bytes) => {
