@@ -26,12 +26,12 @@ const nvme = (name: string, depth: number, count: number): LabRow => ({
   c: ([bdf]) => ['nvme', bdf!, String(depth), String(count)],
 });
 
-const edu = (name: string, unit: string, count: number): LabRow => ({
+const edu = (name: string, unit: string, count: number, cName = name): LabRow => ({
   name,
   unit,
   device: 'edu',
   count,
-  c: ([bdf]) => ['edu', name, bdf!, String(count)],
+  c: ([bdf]) => ['edu', cName, bdf!, String(count)],
 });
 
 const igb = (
@@ -58,6 +58,7 @@ const rows: readonly LabRow[] = [
   edu('bar-read32', 'ns', 1_000_000),
   edu('bar-write32', 'ns', 1_000_000),
   edu('map-unmap-4k', 'us', 20_000),
+  edu('map-close-4k', 'us', 5_000, 'map-unmap-4k'),
   edu('irq-async-p50', 'us', 30_000),
   edu('open-close', 'us', 10),
 ];

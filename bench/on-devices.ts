@@ -37,11 +37,26 @@ function barWrite(device: Device, count: number): number {
   return each(count, (i) => bar.write32(LIVENESS, i));
 }
 
-/** us. */
-async function mapUnmap({ dma }: Device, count: number): Promise<number> {
+function page(): Uint8Array<SharedArrayBuffer> {
   // The one SharedArrayBuffer that is page-aligned.
   const { buffer } = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
-  const memory = new Uint8Array(buffer, 0, PAGE);
+  return new Uint8Array(buffer, 0, PAGE);
+}
+
+/** us, of a mapping that is there already, as that of C has its address and its memory already. */
+async function mapUnmap({ dma }: Device, count: number): Promise<number> {
+  const mapping = await dma.map(page());
+  const time = each(count, () => {
+    mapping.suspend();
+    mapping.resume();
+  });
+  await mapping.close();
+  return time / 1e3;
+}
+
+/** us, with an address found, promises, and all that is kept of a mapping. */
+async function mapClose({ dma }: Device, count: number): Promise<number> {
+  const memory = page();
   const start = performance.now();
   for (let i = 0; i < count; i++) await (await dma.map(memory)).close();
   return ((performance.now() - start) / count) * 1e3;
@@ -127,6 +142,7 @@ const rows: Readonly<Record<string, (bdf: string, count: number) => Promise<numb
   'bar-read32': (bdf, count) => onEdu(bdf, count, barRead),
   'bar-write32': (bdf, count) => onEdu(bdf, count, barWrite),
   'map-unmap-4k': (bdf, count) => onEdu(bdf, count, mapUnmap),
+  'map-close-4k': (bdf, count) => onEdu(bdf, count, mapClose),
   'irq-async-p50': (bdf, count) => onEdu(bdf, count, interrupt),
   'open-close': async (bdf, count) => {
     await warmUp(async () => void (await openClose(bdf, 1)));

@@ -10,7 +10,8 @@ import { ready } from './ready.mjs';
 const labRows = [
   ...['nvme-randread-4k-qd1', 'nvme-randread-4k-qd32'],
   ...['igb-tx-64b-burst32', 'igb-forward-64b-burst32', 'igb-forward-gc-pause-10s'],
-  ...['config-read32', 'bar-read32', 'bar-write32', 'map-unmap-4k', 'irq-async-p50', 'open-close'],
+  ...['config-read32', 'bar-read32', 'bar-write32', 'map-unmap-4k', 'map-close-4k'],
+  ...['irq-async-p50', 'open-close'],
 ];
 const nativeRows = [
   ...['native-read32', 'native-write32', 'native-ring-forward', 'native-irq-p50'],

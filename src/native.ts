@@ -93,6 +93,9 @@ export interface NativeAddon {
   /** The argument is a struct whose first u32 is its size (`argsz`, `size`): -EINVAL if < 4 or
    *  > `bytes.byteLength`. Copied back also after an error. */
   ioctlStruct(fd: number, request: number, bytes: Uint8Array): number;
+  /** A function that makes this request each time it is called, with the argument as it is now: the
+   *  result, or -errno; nothing is copied back. Or -errno as ioctlStruct. */
+  ioctlPrepare(fd: number, request: number, bytes: Uint8Array): (() => number) | number;
   /** As ioctlStruct, on the thread pool; the struct is copied in and, on completion, out, unless
    *  the array was detached or resized meanwhile. Never rejects. */
   ioctlStructAsync(fd: number, request: number, bytes: Uint8Array): Promise<number>;

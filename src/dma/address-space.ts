@@ -121,10 +121,17 @@ export class AddressSpace implements AsyncDisposable {
       const size = memory.byteLength;
       assertMemlock(size, this.#backend.accounting);
       const at = { size, pageSize: native.pageSize };
-      return this.#mapper.place(at, options, (iova) => {
-        // The closure is what keeps `memory` from the garbage collector.
-        return this.#mapper.mapAddress(vaddr, iova, memory.byteLength, native.pageSize, options);
-      });
+      const { access = 'read-write' } = options;
+      const prepare = (iova: bigint) => this.#backend.prepare(vaddr, iova, BigInt(size), access);
+      return this.#mapper.place(
+        at,
+        options,
+        (iova) => {
+          // The closure is what keeps `memory` from the garbage collector.
+          return this.#mapper.mapAddress(vaddr, iova, memory.byteLength, native.pageSize, options);
+        },
+        prepare,
+      );
     });
   }
 
@@ -158,6 +165,9 @@ export class AddressSpace implements AsyncDisposable {
       // The closure is what keeps `memory` from the garbage collector.
       live.remap = () =>
         this.#mapper.mapAddress(sharedAddress(memory), iova, size, pageSize, live.options);
+      const { access = 'read-write' } = live.options;
+      live.prepare &&= () => this.#backend.prepare(vaddr, iova, BigInt(size), access);
+      live.prepared = undefined;
     });
   }
 

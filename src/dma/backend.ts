@@ -23,6 +23,13 @@ export interface Geometry {
   readonly pageSizes: bigint;
 }
 
+/** One mapping, to be made and taken away; not so large that pinning it takes long. */
+export interface PreparedMapping {
+  /** @throws as `DmaBackend.map` */
+  map(): void;
+  unmap(): void;
+}
+
 /** One I/O address space of the kernel. Addresses and sizes are multiples of the page size. */
 export interface DmaBackend {
   readonly name: BackendName;
@@ -40,6 +47,11 @@ export interface DmaBackend {
   ): Promise<void>;
   /** The memory of one mapping is at another address now: devices go on. Absent where the kernel has no such request. */
   updateVaddr?(vaddr: bigint, iova: bigint, size: bigint): Promise<void>;
+  /**
+   * To map process memory, and to take it away, again and again, without the way to the thread pool.
+   * @throws ERR_VFIO_UNSUPPORTED without an IOMMU
+   */
+  prepare(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): PreparedMapping;
   /** Bytes unmapped: all mappings inside, none in part; 0 where there is none. */
   unmap(iova: bigint, size: bigint): Promise<bigint>;
   /** Bytes unmapped. */

@@ -13,6 +13,7 @@ import {
   type DmaAccess,
   type DmaBackend,
   type Geometry,
+  type PreparedMapping,
 } from './backend';
 import { containerDirtyTracking } from './container-dirty';
 
@@ -126,6 +127,16 @@ export class Container implements DmaBackend {
   map(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): Promise<void> {
     if (this.#type === 'noiommu') return Promise.resolve();
     return ioctl.iommuMapDma(this.#fd, vaddr, iova, size, accessFlags(access));
+  }
+
+  prepare(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): PreparedMapping {
+    if (this.#type === 'noiommu') {
+      throw new VfioError('ERR_VFIO_UNSUPPORTED', 'without an IOMMU, devices reach all memory');
+    }
+    return {
+      map: ioctl.prepareMapDma(this.#fd, vaddr, iova, size, accessFlags(access)),
+      unmap: ioctl.prepareUnmapDma(this.#fd, iova, size),
+    };
   }
 
   async updateVaddr(vaddr: bigint, iova: bigint, size: bigint): Promise<void> {

@@ -5,7 +5,7 @@ import type { IovaRange } from '../ioctl/container';
 import { iommuDestroy, iommuOptionSet } from '../ioctl/iommufd';
 import * as ioctl from '../ioctl/iommufd-ioas';
 import { native } from '../native';
-import type { DmaAccess, DmaBackend, Geometry } from './backend';
+import type { DmaAccess, DmaBackend, Geometry, PreparedMapping } from './backend';
 import { type IoasDevice, IoasDirtyTracking } from './ioas-dirty';
 import { Iommufd } from './iommufd';
 import type { MemlockAccounting } from './memlock';
@@ -98,6 +98,13 @@ export class Ioas implements DmaBackend {
 
   async map(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): Promise<void> {
     await ioctl.iommuIoasMap(this.iommufd, vaddr, this.#mapping(iova, size, access));
+  }
+
+  prepare(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): PreparedMapping {
+    return {
+      map: ioctl.prepareIoasMap(this.iommufd, vaddr, this.#mapping(iova, size, access)),
+      unmap: ioctl.prepareIoasUnmap(this.iommufd, this.id, iova, size),
+    };
   }
 
   async mapFile(

@@ -1,6 +1,7 @@
 /** The mappings that an address space has at the moment, and what each takes to be made or taken away. */
 import { allDone } from '../all-done';
 import { VfioError } from '../errors';
+import type { PreparedMapping } from './backend';
 import type { DmaMapping, IovaSpan } from './mapping';
 import type { MapOptions } from './options';
 
@@ -12,6 +13,10 @@ export interface LiveMapping {
   /** Make it once more, in a new space of the kernel. */
   remap: () => Promise<void>;
   unmap: () => Promise<unknown>;
+  /** The same two, at once; undefined for what is not memory of the process. */
+  prepare: (() => PreparedMapping) | undefined;
+  /** What `prepare` has made. */
+  prepared?: PreparedMapping | undefined;
   readonly options: MapOptions;
   /** What is to be closed for it to go: the mapping, or the buffer that has it. */
   owner: Closable;
@@ -77,7 +82,7 @@ export class LiveMappings {
   }
 
   async remapAll(): Promise<void> {
-    for (const live of this.#mappings.values()) await live?.remap();
+    for (const [{ suspended }, live] of this.#mappings) if (!suspended) await live?.remap();
   }
 
   /** Also waits for those that are being taken away. */

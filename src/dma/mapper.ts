@@ -1,6 +1,7 @@
 /** Makes the mappings of an address space: each finds its place, is made there, and gives it back in the end. */
 import { VfioError } from '../errors';
-import type { DmaBackend } from './backend';
+import { isBrief } from '../ioctl/call';
+import type { DmaBackend, PreparedMapping } from './backend';
 import { mapInChunks } from './chunks';
 import { explainMapError } from './explain';
 import { type LiveMapping, LiveMappings } from './live-mappings';
@@ -43,13 +44,15 @@ export class Mapper {
     memory: Placeable,
     options: MapOptions,
     map: (iova: bigint) => Promise<void>,
+    prepare?: (iova: bigint) => PreparedMapping,
   ): Promise<DmaMapping> {
     const { size, pageSize } = memory;
     const { mappings } = this;
     const placement = this.placement();
     const iova = placement.take(memory, options, mappings.spans());
-    const mapping: DmaMapping = new DmaMapping({ iova, size, pageSize }, () =>
-      this.#unmap(mapping),
+    const mapping: DmaMapping = new DmaMapping(
+      { iova, size, pageSize },
+      { close: () => this.#close(mapping), prepared: () => this.#prepared(live) },
     );
     mappings.reserve(mapping);
     try {
@@ -60,6 +63,7 @@ export class Mapper {
       throw explainMapError(error, mapping, placement.geometry, mappings.spans(), accounting);
     }
     const live: LiveMapping = {
+      prepare: prepare && isBrief(BigInt(size)) ? () => prepare(iova) : undefined,
       remap: () => map(iova),
       unmap: () => this.#backend.unmap(iova, BigInt(size)),
       options,
@@ -97,10 +101,22 @@ export class Mapper {
     await mapping.close();
   }
 
-  async #unmap(mapping: DmaMapping): Promise<void> {
+  #prepared(live: LiveMapping): PreparedMapping {
+    // It throws if the kernel has dropped all mappings, with the last device.
+    this.placement();
+    if (!live.prepare) {
+      throw new VfioError('ERR_VFIO_UNSUPPORTED', 'the mapping cannot be suspended', {
+        hint: 'map() makes mappings that can, of at most 2 MiB; close others, and make them anew',
+      });
+    }
+    live.prepared ??= live.prepare();
+    return live.prepared;
+  }
+
+  async #close(mapping: DmaMapping): Promise<void> {
     const live = this.mappings.retire(mapping);
     // Without a device there is no IOMMU, and the kernel has dropped the mapping.
-    if (this.#backend.geometry()) await live.unmap();
+    if (this.#backend.geometry() && !mapping.suspended) await live.unmap();
     this.#free(mapping);
   }
 

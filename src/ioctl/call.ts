@@ -1,5 +1,5 @@
 /** How every request is made: by name, with a typed error that carries it. */
-import { check, type VfioErrorDetails } from '../errors';
+import { check, systemError, type VfioErrorDetails } from '../errors';
 import { native } from '../native';
 import { type RequestName, requests } from './abi/requests';
 
@@ -25,6 +25,20 @@ export function callStruct(
 ): number {
   const result = native.ioctlStruct(fd, requests[ioctl], arg.bytes);
   return result < 0 ? checked(result, ioctl, details) : result;
+}
+
+/** A request that is made again and again, with the argument as it is now: a call costs little more than the kernel's. */
+export function prepareStruct(
+  fd: number,
+  ioctl: RequestName,
+  arg: { readonly bytes: Uint8Array },
+): () => void {
+  const call = native.ioctlPrepare(fd, requests[ioctl], arg.bytes);
+  if (typeof call === 'number') throw systemError(call, ioctl, { syscall: 'ioctl', ioctl });
+  return () => {
+    const result = call();
+    if (result < 0) checked(result, ioctl, none);
+  };
 }
 
 /** Pinning or letting go of this much takes less than the way to the thread pool and back. */

@@ -217,3 +217,29 @@ test('a worker that ends during ioctlStringFdAsync leaves no descriptor behind',
   await until(() => ![...openFiles().values()].some((name) => /^net:/.test(name)));
   expect(userNamespaces()).toEqual([]);
 });
+
+test('a prepared ioctl makes the request anew each time, with what the argument was', () => {
+  const fd = memoryFile(5000);
+  const bytes = struct(4);
+  const call = native.ioctlPrepare(fd, FIONREAD, bytes) as () => number;
+  expect([call(), call()]).toEqual([0, 0]);
+  expect(u32(bytes)).toBe(4);
+  native.close(fd);
+  expect(call()).toBe(-errno.EBADF);
+});
+
+test('a prepared ioctl tells what the kernel says', () => {
+  const fd = memoryFile(1);
+  const call = native.ioctlPrepare(fd, NS_GET_USERNS, struct(4)) as () => number;
+  expect(call()).toBe(-errno.ENOTTY);
+  native.close(fd);
+});
+
+test('ioctlPrepare refuses what ioctlStruct does', () => {
+  const fd = memoryFile(1);
+  expect(native.ioctlPrepare(-1, FIONREAD, struct(4))).toBe(-errno.EBADF);
+  expect(native.ioctlPrepare(fd, FIONREAD, struct(8, 9))).toBe(-errno.EINVAL);
+  expect(native.ioctlPrepare(fd, FIONREAD, new Uint8Array(2))).toBe(-errno.EINVAL);
+  expect(native.ioctlPrepare(fd, 1.5, struct(4))).toBe(-errno.EINVAL);
+  native.close(fd);
+});

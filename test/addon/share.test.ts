@@ -40,9 +40,10 @@ test('a region that is not mapped cannot be shared', () => {
 
 test('memory is shared by numbers, and not with its own thread', async () => {
   const range = mappedRange(2, MEMORY_ANONYMOUS);
+  const prepared = { map: () => {}, unmap: () => {} };
   const mapping = new DmaMapping(
     { iova: 0x1_0000n, size: 2 * PAGE, pageSize: PAGE },
-    async () => {},
+    { close: async () => {}, prepared: () => prepared },
   );
   const memory = native.rangeBuffer(range, 0, mapping.size) as ArrayBuffer;
   const buffer = new DmaBuffer(mapping, range, memory);

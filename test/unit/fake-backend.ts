@@ -1,6 +1,6 @@
 /** A space of the kernel that takes its time: a map or unmap ends when the test says so. */
 import { constants } from 'node:os';
-import type { DirtyTracking, DmaBackend, Geometry } from '../../src/dma/backend';
+import type { DirtyTracking, DmaBackend, Geometry, PreparedMapping } from '../../src/dma/backend';
 import { systemError } from '../../src/errors';
 
 export class FakeBackend implements DmaBackend {
@@ -29,6 +29,19 @@ export class FakeBackend implements DmaBackend {
     await this.gate;
     if (this.mapped.has(iova)) throw systemError(-constants.errno.EEXIST, 'map', {});
     this.mapped.set(iova, size);
+  }
+
+  prepare(_vaddr: bigint, iova: bigint, size: bigint): PreparedMapping {
+    return {
+      map: () => {
+        if (this.stuck.has(iova)) throw systemError(-constants.errno.ENOMEM, 'map', {});
+        if (this.mapped.has(iova)) throw systemError(-constants.errno.EEXIST, 'map', {});
+        this.mapped.set(iova, size);
+      },
+      unmap: () => {
+        if (!this.mapped.delete(iova)) throw systemError(-constants.errno.ENOENT, 'unmap', {});
+      },
+    };
   }
 
   async unmap(iova: bigint): Promise<bigint> {

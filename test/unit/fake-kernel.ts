@@ -109,6 +109,10 @@ export class FakeKernel {
     ioctlInt: (_fd, request) => this.#setContainer(request),
     ioctlString: () => -EINVAL,
     ioctlStruct: (fd, request, bytes) => this.#ioctlStruct(fd, request, bytes),
+    ioctlPrepare: (fd, request, bytes) => {
+      const kept = bytes.slice();
+      return () => this.#ioctlStruct(fd, request, kept.slice());
+    },
     ioctlStructAsync: async (fd, request, bytes) => this.#ioctlStruct(fd, request, bytes),
     ioctlValueAsync: async (fd, request, value) => this.#ioctlValue(fd, request, value),
     ioctlStringFdAsync: async (fd, _request, text) => this.#getDeviceFd(fd, text),
@@ -134,7 +138,7 @@ export class FakeKernel {
       return 0;
     },
     rangeLock: () => 0,
-    memoryAddress: () => -EINVAL,
+    memoryAddress: () => 0x7f00_0000_0000n,
     rangeAddress: (id) => BigInt(id) << 32n,
     rangeLength: (id) => this.#ranges.get(id)?.memory.byteLength ?? -EBADF,
     rangeBuffer: (id) => this.#ranges.get(id)!.memory,
