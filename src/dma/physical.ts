@@ -13,6 +13,7 @@ const FRAME = (1n << 55n) - 1n;
 /** Memory has its address already, and two mappings of a page have the same. */
 export class PhysicalPlacement implements Placement {
   readonly geometry: Geometry;
+  readonly granule = native.pageSize;
 
   constructor(geometry: Geometry) {
     this.geometry = geometry;
