@@ -27,7 +27,7 @@ export class PhysicalPlacement implements Placement {
     if (iova !== undefined) throw unsupported('memory has its address already');
     if (range === undefined) {
       throw unsupported(
-        'devices reach only memory that is locked in place',
+        'devices reach only memory that is locked',
         'alloc() and mapFile() lock theirs; memory of JavaScript and BARs cannot be locked',
       );
     }
