@@ -50,8 +50,8 @@ export const hints = {
     'one container has 65,535 mappings (vfio_iommu_type1.dma_entry_limit); use dma.pool(), which puts ' +
     'many buffers on one mapping, or fewer and larger buffers',
   unpinnable: () =>
-    'memory behind the end of its file, and BARs under iommufd, cannot be pinned by address; a BAR ' +
-    'goes by dma.mapRegion()',
+    'memory behind the end of its file cannot be pinned, nor can a BAR by its address under iommufd: there, ' +
+    "a space of { backend: 'iommufd' } takes it by dma.mapRegion()",
   hugePages: (size: number) =>
     `reserve some: echo N > /sys/kernel/mm/hugepages/hugepages-${size >> 10}kB/nr_hugepages, or ` +
     `hugepagesz=${size >> 20}M hugepages=N on the kernel command line (the only way for 1 GiB on a machine ` +

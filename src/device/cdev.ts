@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { AddressSpace } from '../dma/address-space';
 import { Ioas } from '../dma/ioas';
 import type { IoasDevice } from '../dma/ioas-dirty';
-import { type PasidDevice, Pasids } from '../dma/pasids';
+import { type PasidDevice, Pasids, withPasids } from '../dma/pasids';
 import { isErrno, systemError, VfioError } from '../errors';
 import type { GivenFd } from '../given-fd';
 import { hints } from '../hints';
@@ -85,12 +85,17 @@ class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, Pasid
     return this;
   }
 
+  get hasPasids(): boolean {
+    return this.#pasids.attached;
+  }
+
   /** To another space of the same iommufd; the kernel replaces one by the other without a gap. */
   async move(space: AddressSpace): Promise<void> {
     const from = ioasOf(this.space);
     const to = ioasOf(space);
     to.assertSibling(from);
     this.#seat.assertAlone();
+    if (this.hasPasids) throw withPasids('no move');
     await this.attach(to.id);
     from.removeDevice(this);
     try {
@@ -114,6 +119,11 @@ class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, Pasid
   async attachPasid(pasid: number, space: AddressSpace): Promise<void> {
     const [own, other] = [ioasOf(this.space), ioasOf(space)];
     other.assertSibling(own);
+    if (own.dirty.on) {
+      throw new VfioError('ERR_VFIO_UNSUPPORTED', 'no PASIDs while dirty pages are tracked', {
+        hint: 'a device is on page tables made for the one or for the other: dirty.stop() first',
+      });
+    }
     await this.#pasids.attach(pasid, other.id, own.id);
     // Of its own space, the device is a part already.
     if (space === this.space) this.#guests.leave(pasid);

@@ -83,12 +83,13 @@ export class AddressSpace implements AsyncDisposable {
    */
   alloc(size: number, options: AllocOptions = {}): Promise<DmaBuffer> {
     return this.#track(async () => {
-      this.#assertReady();
+      const { granule } = this.#assertReady();
       if (!Number.isSafeInteger(size) || size <= 0) {
         throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `not a size in bytes: ${size}`);
       }
-      assertMemlock(size, this.#backend.accounting);
-      const memory = allocateMemory(size, options.hugePages ?? 'no', options.hugePageSize);
+      const whole = Math.ceil(size / granule) * granule;
+      assertMemlock(whole, this.#backend.accounting);
+      const memory = allocateMemory(whole, options.hugePages ?? 'no', options.hugePageSize);
       return this.#mapMemory(memory, options);
     });
   }

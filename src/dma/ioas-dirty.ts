@@ -14,11 +14,14 @@ import {
 } from '../ioctl/iommufd-hwpt';
 import { iommuIoasUnmap } from '../ioctl/iommufd-ioas';
 import type { DirtyTracking } from './backend';
+import { withPasids } from './pasids';
 
 /** A device inside, and how it is put onto a page table. */
 export interface IoasDevice {
   /** Its id in the iommufd. */
   readonly id: number;
+  /** It has PASIDs, and takes no page tables but those made for that. */
+  readonly hasPasids?: boolean;
   /** Replace what it is attached to: an IOAS, or a HWPT of it. */
   attach(ptId: number): Promise<unknown>;
 }
@@ -116,6 +119,7 @@ export class IoasDirtyTracking implements DirtyTracking {
 
   async #track(device: IoasDevice): Promise<void> {
     if (this.#hwpts.has(device)) return;
+    if (device.hasPasids) throw withPasids('no dirty tracking by the IOMMU');
     const flags = IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
     try {
       const hwpt = await iommuHwptAlloc(this.#iommufd, device.id, this.#ioas, flags);

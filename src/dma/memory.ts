@@ -111,7 +111,10 @@ export function fileMemory(fd: number, offset: number, size: number): Memory {
   }
 }
 
-/** Keep the memory of a range present: without an IOMMU, devices use physical addresses. */
+/**
+ * Keep the memory of a range present: without an IOMMU, devices use physical addresses. Of huge pages,
+ * that is where it stays; ordinary ones the kernel may still move (docs/dma.md).
+ */
 export function lockMemory(range: number, size: number): void {
   check(native.rangeLock(range), `locking ${size} bytes`, {
     syscall: 'mlock',

@@ -13,6 +13,7 @@ const FRAME = (1n << 55n) - 1n;
 /** Memory has its address already, and two mappings of a page have the same. */
 export class PhysicalPlacement implements Placement {
   readonly geometry: Geometry;
+  readonly granule = native.pageSize;
 
   constructor(geometry: Geometry) {
     this.geometry = geometry;
@@ -26,7 +27,7 @@ export class PhysicalPlacement implements Placement {
     if (iova !== undefined) throw unsupported('memory has its address already');
     if (range === undefined) {
       throw unsupported(
-        'devices reach only memory that is locked in place',
+        'devices reach only memory that is locked',
         'alloc() and mapFile() lock theirs; memory of JavaScript and BARs cannot be locked',
       );
     }

@@ -16,6 +16,8 @@ export interface Placeable {
 
 export interface Placement {
   readonly geometry: Geometry;
+  /** Bytes that sizes and addresses are multiples of. */
+  readonly granule: number;
   /**
    * An address for memory.
    * @throws ERR_VFIO_IOVA_SPACE, ERR_VFIO_IOVA_TAKEN, ERR_VFIO_IOVA_OUTSIDE, ERR_VFIO_INVALID_ARGUMENT,
@@ -34,18 +36,17 @@ export function assertAlignment(alignment: number): void {
 
 /** In front of the devices is an IOMMU: addresses are whatever is free. */
 export class IovaPlacement implements Placement {
-  readonly #geometry: Geometry;
+  readonly geometry: Geometry;
+  /** The IOMMU's smallest page, unless the process' is larger. */
+  readonly granule: number;
   readonly #allocator: IovaAllocator;
 
   /** `mappings`: those that are there already, inside of the ranges or not. */
   constructor(geometry: Geometry, mappings: Iterable<IovaSpan>) {
-    this.#geometry = geometry;
+    this.geometry = geometry;
+    this.granule = Math.max(native.pageSize, Number(geometry.pageSizes & -geometry.pageSizes));
     this.#allocator = new IovaAllocator(geometry.iovaRanges, native.pageSize);
     for (const { iova, size } of mappings) this.#allocator.reserve(iova, size);
-  }
-
-  get geometry(): Geometry {
-    return this.#geometry;
   }
 
   take({ size, pageSize }: Placeable, options: MapOptions, mappings: Iterable<IovaSpan>): bigint {
@@ -53,7 +54,7 @@ export class IovaPlacement implements Placement {
     assertAlignment(alignment);
     if (iova === undefined) {
       // On the boundary of its pages, memory takes as few entries of the IOMMU as there can be.
-      const whole = Math.max(alignment, pageSize);
+      const whole = Math.max(alignment, pageSize, this.granule);
       return this.#allocator.allocate(size, { alignment: whole, maxIova });
     }
     const last = iova + BigInt(size) - 1n;
@@ -63,13 +64,15 @@ export class IovaPlacement implements Placement {
         `IOVA 0x${iova.toString(16)} for ${size} bytes ends above 0x${maxIova.toString(16)}`,
       );
     }
-    const rule = brokenRule({ iova, size, pageSize }, this.#geometry, mappings);
-    if (rule === undefined) {
+    try {
       this.#allocator.reserve(iova, size);
       return iova;
+    } catch (error) {
+      const rule = brokenRule({ iova, size, pageSize }, this.geometry, mappings);
+      if (rule === undefined) throw error;
+      const code = rule.includes('overlaps') ? 'ERR_VFIO_IOVA_TAKEN' : 'ERR_VFIO_IOVA_OUTSIDE';
+      throw new VfioError(code, `IOVA 0x${iova.toString(16)} for ${size} bytes: ${rule}`);
     }
-    const code = rule.includes('overlaps') ? 'ERR_VFIO_IOVA_TAKEN' : 'ERR_VFIO_IOVA_OUTSIDE';
-    throw new VfioError(code, `IOVA 0x${iova.toString(16)} for ${size} bytes: ${rule}`);
   }
 
   free(iova: bigint, size: number): void {

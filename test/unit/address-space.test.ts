@@ -4,6 +4,7 @@ import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PasidGuests } from '../../src/device/pasid-guests';
 import { AddressSpace } from '../../src/dma/address-space';
+import { IovaPlacement } from '../../src/dma/placement';
 import { systemError } from '../../src/errors';
 import { FakeBackend } from './fake-backend';
 import type { FakeKernel } from './fake-kernel';
@@ -199,4 +200,26 @@ describe('a buffer of 4 GiB or more, which no ArrayBuffer holds, is refused befo
     kernel.native.rangeBuffer = () => -constants.errno.E2BIG;
     await expect(space.alloc(PAGE)).rejects.toThrow(code('E2BIG'));
   });
+});
+
+test('an IOMMU with pages larger than those of the process gets whole ones', async () => {
+  backend.current = { ...FakeBackend.newGeometry(), pageSizes: BigInt(16 * PAGE) };
+  const buffers = [await space.alloc(PAGE), await space.alloc(17 * PAGE), await space.alloc(PAGE)];
+  expect(buffers.map(({ iova, size }) => [Number(iova) / PAGE, size / PAGE])).toEqual([
+    [16, 16],
+    [32, 32],
+    [64, 16],
+  ]);
+});
+
+test('a fixed address is not compared with every mapping there is', async () => {
+  const mappings = {
+    [Symbol.iterator]: () => {
+      throw new Error('asked for');
+    },
+  };
+  const placement = new IovaPlacement(FakeBackend.newGeometry(), []);
+  const page = { size: PAGE, pageSize: PAGE };
+  expect(placement.take(page, { iova: 0x5000n }, mappings)).toBe(0x5000n);
+  expect(() => placement.take(page, { iova: 0x5000n }, mappings)).toThrow('asked for');
 });

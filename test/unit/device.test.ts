@@ -315,3 +315,12 @@ test('a container without dirty tracking says so, be it no type1 or its version 
   }
   await dev.close();
 });
+
+test('a container that iommufd stands in for is told from one, whatever it was opened as', () => {
+  const container = openAddressSpace({ backend: 'group' });
+  expect(container.backend).toBe('type1v2');
+  kernel.containersAreIommufd = true;
+  const iommufd = openAddressSpace({ backend: 'group', fd: kernel.handOver('container') });
+  expect(iommufd.backend).toBe('iommufd-container');
+  return Promise.all([container.close(), iommufd.close()]);
+});

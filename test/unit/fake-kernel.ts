@@ -37,6 +37,8 @@ export class FakeKernel {
   bus = abi.VFIO_DEVICE_FLAGS_PCI;
   groupHeld = false;
   vfioLoaded = true;
+  /** CONFIG_IOMMUFD_VFIO_CONTAINER. */
+  containersAreIommufd = false;
   /** How many vectors the machine has for the device. */
   vectorsLeft = VECTORS;
   /** Whether vectors can be added to those that MSI-X was enabled with. */
@@ -257,6 +259,8 @@ export class FakeKernel {
       case requests.VFIO_GROUP_GET_STATUS:
         s.vfio_group_status.view(bytes).flags = this.viable ? abi.VFIO_GROUP_FLAGS_VIABLE : 0;
         return 0;
+      case requests.IOMMU_OPTION:
+        return this.containersAreIommufd ? 0 : -ENOTTY;
       case requests.VFIO_IOMMU_GET_INFO:
         return this.#iommuInfo(bytes);
       case requests.VFIO_IOMMU_MAP_DMA: {

@@ -63,6 +63,10 @@ const addon: Partial<NativeAddon> = {
     closed.push(fd);
     return 0;
   },
+  closeAsync: async (fd) => {
+    closed.push(fd);
+    return 0;
+  },
   ioctlStruct: ioctl,
   ioctlStructAsync: async (fd, request, bytes) => {
     const copy = bytes.slice();

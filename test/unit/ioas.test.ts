@@ -116,6 +116,13 @@ describe('dirty tracking', () => {
   });
 });
 
+test('dirty tracking does not take a device off the page table of its PASIDs', async () => {
+  const device = Object.assign(new FakeDevice(1), { hasPasids: true });
+  await ioas.addDevice(device);
+  await expect(ioas.dirty.start()).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
+  expect(device.attached).toEqual([]);
+});
+
 test('an IOAS that the kernel does not destroy does not keep its iommufd open', () => {
   answer('IOMMU_DESTROY', () => -EBUSY);
   expect(() => ioas.close()).toThrow(code('EBUSY'));
