@@ -1,6 +1,6 @@
 /** Streams of migration on a device that is made up: what a driver does wrong, and what comes at the wrong moment. */
 import { constants } from 'node:os';
-import { Readable } from 'node:stream';
+import { Readable, Writable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { finished, pipeline } from 'node:stream/promises';
 import { Migration } from '../../src/device/migration/migration';
@@ -88,6 +88,14 @@ describe('saveState', () => {
     expect(fake.asked).toEqual([STOP_COPY, STOP]);
   });
 
+  test('a device whose state is being given already is left to whoever takes it', async () => {
+    const migration = boot();
+    const data = await migration.setState('pre-copy');
+    await expect(buffer(migration.saveState())).rejects.toThrow(code('ERR_VFIO_MIGRATION_STATE'));
+    expect(migration.state).toBe('pre-copy');
+    await data!.close();
+  });
+
   test('a device that was stopped by its user is not set running for pre-copy', async () => {
     const migration = boot();
     await migration.setState('stop');
@@ -130,6 +138,29 @@ describe('saveState', () => {
     await expect(finished(saved)).rejects.toThrow();
     await idle();
     expect(migration.state).toBe('running');
+  });
+
+  test('destroyed with everything read from the device, but not taken: it runs again', async () => {
+    const migration = boot();
+    const progress = jest.fn();
+    const saved = migration.saveState({ onProgress: progress });
+    const never = new Writable({ highWaterMark: 1, write: () => {} });
+    const saving = pipeline(saved, never);
+    await idle();
+    expect(progress).toHaveBeenLastCalledWith(fake.whole.length);
+    never.destroy(new Error('cable'));
+    await expect(saving).rejects.toThrow('cable');
+    await idle();
+    expect(migration.state).toBe('running');
+  });
+
+  test('what went before is not forgotten: running-p2p stays that', async () => {
+    const migration = boot();
+    await migration.setState('running-p2p');
+    const saved = migration.saveState();
+    saved.once('data', () => saved.destroy());
+    await new Promise((resolve) => saved.once('close', resolve));
+    expect(migration.state).toBe('running-p2p');
   });
 
   test('what went before is not forgotten: an aborted save of a stopped device leaves it stopped', async () => {

@@ -67,9 +67,9 @@ export class Migration {
 
   /**
    * The device's state, as a stream of bytes that only the same driver understands. A running device
-   * gives what it can while it runs (pre-copy), is stopped, and gives the rest. At the end of the
-   * stream it is stopped; if the stream is destroyed before (an error, a signal), it runs again, or is
-   * stopped if it was.
+   * gives what it can while it runs (pre-copy), is stopped, and gives the rest. Once the stream has
+   * ended it is stopped; if the stream is destroyed before (an error, a signal), even with nothing left
+   * to read from the device, it is as it was: running, or stopped.
    */
   saveState(options: SaveOptions = {}): Readable {
     return new SaveStream(this, options);
