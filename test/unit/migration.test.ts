@@ -6,7 +6,7 @@ import { finished, pipeline } from 'node:stream/promises';
 import { Migration } from '../../src/device/migration/migration';
 import { closedError } from '../../src/errors';
 import * as abi from '../../src/ioctl/abi/migration-constants';
-import { bootFakeMigration, type FakeMigration, FD } from './fake-migration';
+import { bootFakeMigration, type FakeMigration } from './fake-migration';
 
 jest.mock('../../src/native', () => require('./fake-migration'));
 
@@ -20,7 +20,7 @@ function migrationOf(device: FakeMigration): Migration {
     'mdev',
     () => {
       if (closed) throw closedError('mdev');
-      return FD;
+      return device.fd;
     },
     device.reset,
   );
@@ -214,6 +214,74 @@ describe('loadState', () => {
     await expect(finished(loading)).rejects.toThrow('enough');
     await idle();
     expect(migration.state).toBe('running');
+  });
+});
+
+describe('moveTo', () => {
+  let other: FakeMigration;
+  let source: Migration;
+  let target: Migration;
+
+  beforeEach(() => {
+    source = boot();
+    other = bootFakeMigration();
+    target = migrationOf(other);
+  });
+  afterEach(() => {
+    expect(other.left).toBe(0);
+    other.remove();
+  });
+
+  const states = () => [source.state, target.state];
+
+  test('the source is stopped and the target runs, by the time it resolves', async () => {
+    const progress = jest.fn();
+    await source.moveTo(target, { onProgress: progress });
+    expect(states()).toEqual(['stop', 'running']);
+    expect(other.received).toBe(fake.whole.toString());
+    expect(progress).toHaveBeenLastCalledWith(fake.whole.length);
+    await source.moveTo(target, { from: 'stop', finalState: 'stop' });
+    expect(states()).toEqual(['stop', 'stop']);
+  });
+
+  test('the target refuses what it was given, all of it: the source runs again', async () => {
+    await source.setState('running-p2p');
+    other.failures.set(RUNNING, { errno: EINVAL, reached: RESUMING });
+    // The source stopped as the last byte went.
+    other.hold = async (state) => {
+      if (state !== RUNNING) return;
+      await idle();
+      expect(source.state).toBe('stop');
+    };
+    await expect(source.moveTo(target)).rejects.toThrow(code('EINVAL'));
+    expect(states()).toEqual(['running-p2p', 'running']);
+  });
+
+  test('an abort while the target takes its time over the verdict: it is reset, the source runs', async () => {
+    const controller = new AbortController();
+    other.hold = async (state) => {
+      if (state !== STOP) return;
+      controller.abort(new Error('enough'));
+      await idle();
+    };
+    const moving = source.moveTo(target, { signal: controller.signal, finalState: 'stop' });
+    await expect(moving).rejects.toThrow();
+    expect(states()).toEqual(['running', 'running']);
+  });
+
+  test('the source fails to stop once the target runs: it is not set running again', async () => {
+    fake.failures.set(STOP, { errno: EIO, reached: STOP_COPY });
+    await expect(source.moveTo(target)).rejects.toThrow(code('EIO'));
+    expect(states()).toEqual(['stop-copy', 'running']);
+  });
+
+  test('neither moves nor goes back: both errors', async () => {
+    other.failures.set(RUNNING, { errno: EFAULT, reached: RESUMING });
+    fake.failures.set(RUNNING, { errno: EIO, reached: STOP });
+    await expect(source.moveTo(target)).rejects.toMatchObject({
+      message: expect.stringContaining('not running again'),
+      errors: [{ code: 'EFAULT' }, { code: 'EIO' }],
+    });
   });
 });
 

@@ -6,6 +6,7 @@ import { PassThrough, Readable, Transform } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { type Device, type MigrationState, openDevice } from 'vfio';
+import { LoadStream } from '../../src/device/migration/load-stream';
 import { IOMMUFD_PATH } from '../../src/dma/container';
 import { bound, findDevice, vfioResources } from './lab-devices';
 import { hasMtty, hear, openMtty, removeMttys, say } from './mtty';
@@ -46,10 +47,9 @@ const backends = existsSync(IOMMUFD_PATH) ? (['group', 'iommufd'] as const) : ([
   test('a conversation goes on with the other device', async () => {
     say(source, 'ping ');
     const progress: number[] = [];
-    await pipeline(
-      source.migration.saveState({ onProgress: (bytes) => progress.push(bytes) }),
-      target.migration.loadState(),
-    );
+    await source.migration.moveTo(target.migration, {
+      onProgress: (bytes) => progress.push(bytes),
+    });
     expect([source.migration.state, target.migration.state]).toEqual(['stop', 'running']);
     expect(progress.length).toBeGreaterThanOrEqual(2);
     say(target, 'pong');
@@ -180,6 +180,23 @@ const backends = existsSync(IOMMUFD_PATH) ? (['group', 'iommufd'] as const) : ([
     expect(vfioResources()).toEqual(before);
     expect(hear(source)).toBe('still here');
     await pipeline(source.migration.saveState(), target.migration.loadState());
+  });
+
+  test('the target refuses what came spoiled: the source goes on, and can be moved after all', async () => {
+    say(source, 'ping ');
+    const before = vfioResources();
+    jest.spyOn(target.migration, 'loadState').mockImplementationOnce((options) => {
+      const loaded = new LoadStream(target.migration, options ?? {});
+      const write = loaded._write.bind(loaded);
+      loaded._write = (chunk, ...rest) => write(Buffer.from(chunk).fill(0xff, 0, 8), ...rest);
+      return loaded;
+    });
+    await expect(source.migration.moveTo(target.migration)).rejects.toThrow(code('EFAULT'));
+    expect([source.migration.state, target.migration.state]).toEqual(['running', 'running']);
+    expect(vfioResources()).toEqual(before);
+    say(source, 'pong');
+    await source.migration.moveTo(target.migration);
+    expect(hear(target)).toBe('ping pong');
   });
 
   test('a device that is closed in the middle takes its data with it', async () => {

@@ -5,6 +5,7 @@ import { VFIO_MIGRATION_P2P, VFIO_MIGRATION_PRE_COPY } from '../../ioctl/abi/mig
 import * as ioctl from '../../ioctl/migration';
 import { MigrationData } from './data';
 import { type LoadOptions, LoadStream } from './load-stream';
+import { type MoveOptions, move } from './move';
 import { type SaveOptions, SaveStream } from './save-stream';
 import {
   assertArc,
@@ -82,6 +83,16 @@ export class Migration {
    */
   loadState(options: LoadOptions = {}): Writable {
     return new LoadStream(this, options);
+  }
+
+  /**
+   * Move the device's state to another device of this process: this one is stopped then, and the other
+   * runs, or is in `options.finalState`. If that fails, even by the other refusing all that it was given,
+   * this one is as it was, running or stopped, and the other was reset: both by the time it rejects.
+   * @throws what the driver makes of the data, ERR_VFIO_MIGRATION_STATE, the reason of `options.signal`
+   */
+  moveTo(target: Migration, options: MoveOptions = {}): Promise<void> {
+    return move(this, target, options);
   }
 
   /** Out of every state, error too: the device is reset, and runs. */
