@@ -48,7 +48,9 @@ export class Device implements AsyncDisposable {
     this.info = ioctl.deviceGetInfo(this.#fd);
     this.lowPower = new LowPower(bdf, this.#fd, () => this.#restoreRegions());
     attachment.space.adopt(this);
-    this.#irqs = new DeviceIrqs(bdf, this.#fd, this.info, () => void this.close());
+    this.#irqs = new DeviceIrqs(bdf, this.#fd, this.info, () => {
+      this.close().catch((error) => process.emitWarning(error));
+    });
   }
 
   get closed(): boolean {
@@ -305,24 +307,32 @@ export class Device implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    const parts = [
+      () => this.#endDma(),
+      ...[...this.#regions.values()].map((region) => () => region.close()),
+      () => this.lowPower.close(),
+      () => this.#irqs.close(),
+      () => this.#migration?.close(),
+    ];
+    // Whichever of them fails, the others and the device are closed.
+    const ended = await Promise.allSettled(parts.map(async (close) => close()));
+    await this.#resetting;
+    const closed = await native.closeAsync(this.#fd);
+    this.dma.disown(this);
+    await this.#attachment.release();
+    check(closed, `close ${this.bdf}`, { syscall: 'close', device: this.bdf });
+    const failed = ended.find(({ status }) => status === 'rejected');
+    if (failed) throw (failed as PromiseRejectedResult).reason;
+  }
+
+  /** The kernel does it, too, as the descriptor goes; here, DMA ends before the buffers do. */
+  #endDma(): void {
     const config = this.#isPci ? this.#regions.get(regionIndices.config) : undefined;
     try {
-      // The kernel does it, too, as the descriptor goes; here, DMA ends before the buffers do.
       config?.write16(PCI_COMMAND, config.read16(PCI_COMMAND) & ~PCI_COMMAND_MASTER);
     } catch (error) {
-      if (!isErrno(error, 'EIO')) throw error;
-    }
-    for (const region of this.#regions.values()) region.close();
-    this.lowPower.close();
-    try {
-      await this.#irqs.close();
-      await this.#migration?.close();
-    } finally {
-      await this.#resetting;
-      const closed = await native.closeAsync(this.#fd);
-      this.dma.disown(this);
-      await this.#attachment.release();
-      check(closed, `close ${this.bdf}`, { syscall: 'close', device: this.bdf });
+      // Unplugged.
+      if (!isErrno(error, 'EIO') && !isErrno(error, 'ENODEV')) throw error;
     }
   }
 

@@ -148,6 +148,53 @@ test('a device that is unplugged closes with its mappings', async () => {
   await dev.close();
 });
 
+describe('a close that fails in one place', () => {
+  test.each([
+    [
+      'at the bus master',
+      'EPERM',
+      () => {
+        kernel.configErrno = constants.errno.EPERM;
+      },
+    ],
+    [
+      'at the interrupts',
+      'EPERM',
+      () => kernel.failures.set(requests.VFIO_DEVICE_SET_IRQS, constants.errno.EPERM),
+    ],
+  ])('%s closes all the rest, and says so', async (_, expected, fail) => {
+    const dev = await openDevice(DEVICE.bdf);
+    expect(dev.config.read16(0)).toBe(DEVICE.vendor);
+    dev.region('bar0').read32(0);
+    await dev.dma.alloc(4096);
+    await dev.irq('msix').enable([0, 1]);
+    fail();
+    await expect(dev.close()).rejects.toThrow(code(expected));
+    expect(kernel.leaks()).toEqual([]);
+  });
+
+  test('because the device is gone is no failure', async () => {
+    const dev = await openDevice(DEVICE.bdf);
+    dev.config.read16(0);
+    kernel.configErrno = constants.errno.ENODEV;
+    await dev.close();
+  });
+
+  test('when the kernel asked for it is a warning', async () => {
+    kernel.hasEvents = true;
+    const warnings = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const dev = await openDevice(DEVICE.bdf);
+    dev.config.read16(0);
+    await new Promise(setImmediate);
+    kernel.configErrno = constants.errno.EPERM;
+    dev.irq('req').trigger();
+    for (let i = 0; i < 5 && !dev.closed; i++) await new Promise(setImmediate);
+    await expect(dev.close()).rejects.toThrow(code('EPERM'));
+    expect(warnings.mock.calls).toEqual([[code('EPERM')]]);
+    warnings.mockRestore();
+  });
+});
+
 test('two opens share a group, and the last close frees it', async () => {
   const [a, b] = await Promise.all([openDevice(DEVICE.bdf), openDevice(DEVICE.bdf)]);
   expect(a.dma).toBe(b.dma);

@@ -36,6 +36,10 @@ export class FakeKernel {
   bus = abi.VFIO_DEVICE_FLAGS_PCI;
   groupHeld = false;
   vfioLoaded = true;
+  /** What accesses to config space fail with. */
+  configErrno = 0;
+  /** Whether the device has ERR and REQ. */
+  hasEvents = false;
   /** How many vectors the machine has for the device. */
   vectorsLeft = VECTORS;
   /** Whether vectors can be added to those that MSI-X was enabled with. */
@@ -44,8 +48,8 @@ export class FakeKernel {
   readonly #files = new Map<number, Kind>();
   readonly #ranges = new Map<number, Range>();
   readonly #eventfds = new Map<number, FakeEventfd>();
-  /** Eventfd of each vector, once MSI-X is on. */
-  #vectors: Map<number, number> | undefined;
+  /** Eventfd of each vector, by kind of interrupt that is on. */
+  readonly #vectors = new Map<number, Map<number, number>>();
   #vectorsAllocated = 0;
   #groupAttached = false;
   #iommuSet = false;
@@ -142,7 +146,8 @@ export class FakeKernel {
       range.lost[0] = 0;
       return 0;
     },
-    fdRegisters: (fd) => accessors(this.config, () => (this.#files.has(fd) ? 0 : EBADF)),
+    fdRegisters: (fd) =>
+      accessors(this.config, () => (this.#files.has(fd) ? this.configErrno : EBADF)),
 
     eventfdOpen: (listener) => {
       this.#eventfds.set(++this.#nextId, { listener, count: 0 });
@@ -272,7 +277,7 @@ export class FakeKernel {
         if (info.index > abi.VFIO_PCI_REQ_IRQ_INDEX) return -EINVAL;
         info.flags = abi.VFIO_IRQ_INFO_EVENTFD;
         if (!this.dynamicMsix) info.flags |= abi.VFIO_IRQ_INFO_NORESIZE;
-        info.count = info.index === abi.VFIO_PCI_MSIX_IRQ_INDEX ? VECTORS : 0;
+        info.count = this.#vectorsOf(info.index);
         return 0;
       }
       case requests.VFIO_DEVICE_SET_IRQS:
@@ -313,35 +318,41 @@ export class FakeKernel {
     return 0;
   }
 
+  #vectorsOf(index: number): number {
+    if (index === abi.VFIO_PCI_MSIX_IRQ_INDEX) return VECTORS;
+    return this.hasEvents && index > abi.VFIO_PCI_MSIX_IRQ_INDEX ? 1 : 0;
+  }
+
   #setIrqs(bytes: Uint8Array<ArrayBuffer>): number {
-    const { flags, start, count } = s.vfio_irq_set.view(bytes);
+    const { flags, index, start, count } = s.vfio_irq_set.view(bytes);
     if (flags & abi.VFIO_IRQ_SET_DATA_EVENTFD) {
       const data = new DataView(bytes.buffer, bytes.byteOffset + s.vfio_irq_set.size);
-      return this.#setVectors(
-        start,
-        Array.from({ length: count }, (_, i) => data.getInt32(4 * i, true)),
-      );
+      const fds = Array.from({ length: count }, (_, i) => data.getInt32(4 * i, true));
+      return this.#setVectors(index, start, fds);
     }
-    if (!this.#vectors) return -EINVAL;
-    if (count === 0) this.#vectors = undefined;
+    const vectors = this.#vectors.get(index);
+    if (!vectors) return -EINVAL;
+    if (count === 0) this.#vectors.delete(index);
     for (let vector = start; vector < start + count; vector++) {
-      this.#signal(this.#vectors?.get(vector) ?? -1, 1);
+      this.#signal(vectors.get(vector) ?? -1, 1);
     }
     return 0;
   }
 
-  #setVectors(start: number, fds: readonly number[]): number {
+  #setVectors(index: number, start: number, fds: readonly number[]): number {
     const end = start + fds.length;
-    if (!this.#vectors) {
+    let vectors = this.#vectors.get(index);
+    if (!vectors) {
       if (end > this.vectorsLeft) return this.vectorsLeft;
-      this.#vectors = new Map();
+      vectors = new Map();
+      this.#vectors.set(index, vectors);
       this.#vectorsAllocated = end;
     }
     const fixed = !this.dynamicMsix && end > this.#vectorsAllocated;
     const bad = fixed || fds.some((fd) => fd >= 0 && !this.#eventfds.has(fd));
     for (const [i, fd] of fds.entries()) {
-      if (bad || fd < 0) this.#vectors.delete(start + i);
-      else this.#vectors.set(start + i, fd);
+      if (bad || fd < 0) vectors.delete(start + i);
+      else vectors.set(start + i, fd);
     }
     return bad ? -EINVAL : 0;
   }
