@@ -240,10 +240,11 @@ export class Irq implements AsyncIterable<IrqEvent> {
       this.#unheard = true;
       return;
     }
+    const { session } = this.#table;
     let busy = 1;
     const done = () => {
       busy -= 1;
-      if (busy === 0) this.#unmaskAgain();
+      if (busy === 0 && session === this.#table.session) this.#unmaskAgain();
     };
     this.#tell(event, () => {
       busy += 1;

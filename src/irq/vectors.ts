@@ -22,6 +22,7 @@ export class VectorTable {
   /** Vectors from 0 that the kernel has allocated: without dynamic MSI-X, there will be no more. */
   #allocated = 0;
   #keepsAlive = true;
+  #session = 0;
 
   constructor(deviceFd: number, info: IrqInfo, onEvent: OnEvent) {
     this.#deviceFd = deviceFd;
@@ -31,6 +32,11 @@ export class VectorTable {
 
   get size(): number {
     return this.#bound.size;
+  }
+
+  /** Another one each time that all was turned off: what an event of an earlier one is owed has lapsed. */
+  get session(): number {
+    return this.#session;
   }
 
   /** Ascending. */
@@ -82,6 +88,7 @@ export class VectorTable {
     } finally {
       this.#allocated = 0;
       for (const vector of this.vectors) this.#forget(vector);
+      this.#session += 1;
     }
   }
 

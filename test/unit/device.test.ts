@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import { openAddressSpace, openDevice } from 'vfio';
-import { VFIO_DEVICE_FLAGS_PLATFORM } from '../../src/ioctl/abi/constants';
+import { VFIO_DEVICE_FLAGS_PLATFORM, VFIO_PCI_REQ_IRQ_INDEX } from '../../src/ioctl/abi/constants';
 import { requests } from '../../src/ioctl/abi/requests';
 import { deviceContract } from '../contract/device-contract';
 import { DEVICE, type FakeKernel } from './fake-kernel';
@@ -181,7 +181,7 @@ describe('a close that fails in one place', () => {
   });
 
   test('when the kernel asked for it is a warning', async () => {
-    kernel.hasEvents = true;
+    kernel.irqs.set(VFIO_PCI_REQ_IRQ_INDEX, 1);
     const warnings = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
     const dev = await openDevice(DEVICE.bdf);
     dev.config.read16(0);

@@ -6,9 +6,10 @@ import { constants } from 'node:os';
 import * as abi from '../../src/ioctl/abi/constants';
 import { requests } from '../../src/ioctl/abi/requests';
 import * as s from '../../src/ioctl/abi/structs';
-import type { NativeAddon, RegisterAccessors } from '../../src/native';
+import type { NativeAddon } from '../../src/native';
+import { accessors } from './fake-registers';
 
-const { EACCES, EBADF, EBUSY, EINVAL, ENOENT, ENODEV, ENOTTY, EPERM, ERANGE } = constants.errno;
+const { EACCES, EBADF, EBUSY, EINVAL, ENOENT, ENODEV, ENOTTY, EPERM } = constants.errno;
 
 export const DEVICE = { bdf: '0000:01:00.0', vendor: 0x8086, device: 0x10c9, group: 5 };
 const BAR_SIZE = 0x4000;
@@ -38,8 +39,10 @@ export class FakeKernel {
   vfioLoaded = true;
   /** What accesses to config space fail with. */
   configErrno = 0;
-  /** Whether the device has ERR and REQ. */
-  hasEvents = false;
+  /** How many vectors the device has, by kind of interrupt. */
+  readonly irqs = new Map([[abi.VFIO_PCI_MSIX_IRQ_INDEX, VECTORS]]);
+  /** How often INTx was unmasked. */
+  unmasked = 0;
   /** How many vectors the machine has for the device. */
   vectorsLeft = VECTORS;
   /** Whether vectors can be added to those that MSI-X was enabled with. */
@@ -277,7 +280,9 @@ export class FakeKernel {
         if (info.index > abi.VFIO_PCI_REQ_IRQ_INDEX) return -EINVAL;
         info.flags = abi.VFIO_IRQ_INFO_EVENTFD;
         if (!this.dynamicMsix) info.flags |= abi.VFIO_IRQ_INFO_NORESIZE;
-        info.count = this.#vectorsOf(info.index);
+        if (info.index === abi.VFIO_PCI_INTX_IRQ_INDEX)
+          info.flags |= abi.VFIO_IRQ_INFO_MASKABLE | abi.VFIO_IRQ_INFO_AUTOMASKED;
+        info.count = this.irqs.get(info.index) ?? 0;
         return 0;
       }
       case requests.VFIO_DEVICE_SET_IRQS:
@@ -318,11 +323,6 @@ export class FakeKernel {
     return 0;
   }
 
-  #vectorsOf(index: number): number {
-    if (index === abi.VFIO_PCI_MSIX_IRQ_INDEX) return VECTORS;
-    return this.hasEvents && index > abi.VFIO_PCI_MSIX_IRQ_INDEX ? 1 : 0;
-  }
-
   #setIrqs(bytes: Uint8Array<ArrayBuffer>): number {
     const { flags, index, start, count } = s.vfio_irq_set.view(bytes);
     if (flags & abi.VFIO_IRQ_SET_DATA_EVENTFD) {
@@ -332,6 +332,10 @@ export class FakeKernel {
     }
     const vectors = this.#vectors.get(index);
     if (!vectors) return -EINVAL;
+    if (flags & abi.VFIO_IRQ_SET_ACTION_UNMASK) {
+      this.unmasked += 1;
+      return 0;
+    }
     if (count === 0) this.#vectors.delete(index);
     for (let vector = start; vector < start + count; vector++) {
       this.#signal(vectors.get(vector) ?? -1, 1);
@@ -378,34 +382,4 @@ function takeCount(eventfd: FakeEventfd): number {
   const { count } = eventfd;
   eventfd.count = 0;
   return count;
-}
-
-function accessors(view: DataView, state: () => number): RegisterAccessors {
-  let closed = false;
-  const refuse = (offset: number, width: number): number => {
-    if (closed) return -EBADF;
-    if (state()) return -state();
-    if (!Number.isInteger(offset) || offset < 0 || offset + width > view.byteLength) return -ERANGE;
-    return offset % width ? -EINVAL : 0;
-  };
-  const put = (write: () => void): number => {
-    write();
-    return 0;
-  };
-  return {
-    read8: (o) => refuse(o, 1) || view.getUint8(o),
-    read16: (o) => refuse(o, 2) || view.getUint16(o, true),
-    read32: (o) => refuse(o, 4) || view.getUint32(o, true),
-    read64: (o) => refuse(o, 8) || view.getBigUint64(o, true),
-    read64LoHi: () => -EINVAL,
-    readBatch32: () => -EINVAL,
-    write8: (o, v) => refuse(o, 1) || put(() => view.setUint8(o, v)),
-    write16: (o, v) => refuse(o, 2) || put(() => view.setUint16(o, v, true)),
-    write32: (o, v) => refuse(o, 4) || put(() => view.setUint32(o, v, true)),
-    write64: (o, v) => refuse(o, 8) || put(() => view.setBigUint64(o, v, true)),
-    write64LoHi: () => -EINVAL,
-    close: () => {
-      closed = true;
-    },
-  };
 }

@@ -1,4 +1,5 @@
 import { type Device, Eventfd, type Irq, openDevice } from 'vfio';
+import { VFIO_PCI_INTX_IRQ_INDEX } from '../../src/ioctl/abi/constants';
 import { requests } from '../../src/ioctl/abi/requests';
 import { DEVICE, type FakeKernel } from './fake-kernel';
 import { bootFakeKernel } from './fake-native';
@@ -153,6 +154,51 @@ test('a listener that throws keeps no other from its event', async () => {
   await triggered();
   expect(after).toHaveBeenCalledTimes(1);
   expect(uncaught).toThrow('on purpose');
+});
+
+describe('INTx', () => {
+  let intx: Irq;
+
+  beforeEach(() => {
+    kernel.irqs.set(VFIO_PCI_INTX_IRQ_INDEX, 1);
+    intx = dev.irq('intx');
+  });
+
+  /** A listener that is at its first event until the returned function is called. */
+  async function busy(): Promise<() => Promise<void>> {
+    let finish = () => {};
+    const held = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    const off = intx.on(() => held);
+    intx.trigger();
+    await new Promise(setImmediate);
+    off();
+    return async () => {
+      finish();
+      await new Promise(setImmediate);
+    };
+  }
+
+  test('is unmasked once its listeners are done', async () => {
+    await intx.enable();
+    const finish = await busy();
+    expect(kernel.unmasked).toBe(0);
+    await finish();
+    expect(kernel.unmasked).toBe(1);
+  });
+
+  test.each([
+    ['enabled anew', () => intx.enable([0], { unmask: 'manual' })],
+    ['disabled and added', () => intx.disable().then(() => intx.add([0]))],
+    ['removed and added', () => intx.remove([0]).then(() => intx.add([0]))],
+  ])('%s, is not unmasked by who heard it before', async (_, renew) => {
+    await intx.enable();
+    const finish = await busy();
+    await renew();
+    await finish();
+    expect(kernel.unmasked).toBe(0);
+  });
 });
 
 test('once() takes one event, and lets go of an aborted wait', async () => {
