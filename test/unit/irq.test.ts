@@ -139,6 +139,34 @@ test('a vector that is handed over is seen by the holder of the eventfd only', a
   expect(() => eventfd.fd).toThrow(expect.objectContaining({ code: 'ERR_VFIO_CLOSED' }));
 });
 
+test('a vector that is on is handed over in one request: the kind of interrupt is never off', async () => {
+  const eventfd = new Eventfd();
+  await msix.enable([2]);
+  msix.trigger(2);
+  const requested = jest.spyOn(kernel.native, 'ioctlStructAsync');
+  await msix.handOver(2, eventfd);
+  expect(requested).toHaveBeenCalledTimes(1);
+  // What was signaled before is told here.
+  expect(heard).toEqual({ 2: 1 });
+  expect(await triggered()).toEqual({ 2: 1 });
+  expect(eventfd.read()).toBe(1);
+  expect(msix.enabled).toEqual([2]);
+  eventfd.close();
+});
+
+test('a vector that cannot be handed over stays with whoever had it, or is off', async () => {
+  await msix.enable([2]);
+  await expect(msix.handOver(2, { fd: 99 })).rejects.toMatchObject({ code: 'EINVAL' });
+  expect(await triggered()).toEqual({ 2: 1 });
+  const eventfd = new Eventfd();
+  await msix.handOver(2, eventfd);
+  eventfd.close();
+  await expect(msix.handOver(2, { fd: 99 })).rejects.toMatchObject({ code: 'EINVAL' });
+  expect(msix.enabled).toEqual([]);
+  await msix.enable([1]);
+  expect(await triggered()).toEqual({ 1: 1, 2: 1 });
+});
+
 test('a listener that throws keeps no other from its event', async () => {
   let uncaught: () => void = () => {};
   msix.on(() => {
