@@ -1,6 +1,10 @@
 import { constants } from 'node:os';
 import { openAddressSpace, openDevice } from 'vfio';
-import { VFIO_DEVICE_FLAGS_PLATFORM, VFIO_PCI_REQ_IRQ_INDEX } from '../../src/ioctl/abi/constants';
+import {
+  VFIO_DEVICE_FLAGS_PLATFORM,
+  VFIO_PCI_ERR_IRQ_INDEX,
+  VFIO_PCI_REQ_IRQ_INDEX,
+} from '../../src/ioctl/abi/constants';
 import { requests } from '../../src/ioctl/abi/requests';
 import { deviceContract } from '../contract/device-contract';
 import { DEVICE, type FakeKernel } from './fake-kernel';
@@ -192,6 +196,35 @@ describe('a close that fails in one place', () => {
     await expect(dev.close()).rejects.toThrow(code('EPERM'));
     expect(warnings.mock.calls).toEqual([[code('EPERM')]]);
     warnings.mockRestore();
+  });
+});
+
+describe('events of the device', () => {
+  let warnings: jest.SpyInstance;
+
+  beforeEach(() => {
+    for (const index of [VFIO_PCI_ERR_IRQ_INDEX, VFIO_PCI_REQ_IRQ_INDEX]) kernel.irqs.set(index, 1);
+    warnings = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+  });
+  afterEach(() => warnings.mockRestore());
+
+  test('that cannot be enabled are a warning', async () => {
+    kernel.failures.set(requests.VFIO_DEVICE_SET_IRQS, constants.errno.EBUSY);
+    const dev = await openDevice(DEVICE.bdf);
+    await new Promise(setImmediate);
+    expect(warnings.mock.calls).toEqual([[code('EBUSY')]]);
+    kernel.failures.set(requests.VFIO_DEVICE_SET_IRQS, constants.errno.ENOMEM);
+    dev.on('error', () => {});
+    await new Promise(setImmediate);
+    expect(warnings.mock.calls[1]).toEqual([code('ENOMEM')]);
+    await dev.close();
+  });
+
+  test('of a device that is closed at once are none', async () => {
+    const dev = await openDevice(DEVICE.bdf);
+    dev.on('error', () => {});
+    await dev.close();
+    expect(warnings).not.toHaveBeenCalled();
   });
 });
 
