@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { PassThrough, Readable, Transform } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { pipeline } from 'node:stream/promises';
+import { finished, pipeline } from 'node:stream/promises';
 import { type Device, type MigrationState, openDevice } from 'vfio';
 import { LoadStream } from '../../src/device/migration/load-stream';
 import { IOMMUFD_PATH } from '../../src/dma/container';
@@ -159,8 +159,7 @@ const backends = existsSync(IOMMUFD_PATH) ? (['group', 'iommufd'] as const) : ([
   });
 
   test.each([
-    ['an abort', () => new Transform({ transform: () => {} })],
-    ['a way that takes nothing', () => new Transform({ highWaterMark: 1, transform: () => {} })],
+    ['an abort', () => new Transform({ highWaterMark: 1, transform: () => {} })],
     ['a cut way', () => new PassThrough().once('data', cut)],
   ])('%s: both run again, and no descriptor is left', async (_, way) => {
     say(source, 'still here');
@@ -170,12 +169,12 @@ const backends = existsSync(IOMMUFD_PATH) ? (['group', 'iommufd'] as const) : ([
     const controller = new AbortController();
     const moving = pipeline(saved, way(), loaded, { signal: controller.signal });
     const refused = expect(moving).rejects.toThrow();
-    // By now the source has given all that it has, as far as the streams take it.
+    // By now everything was read from the source, and nobody has taken any of it.
     await new Promise((resolve) => setTimeout(resolve, 200));
     controller.abort(new Error('enough'));
     await refused;
     // Streams are destroyed in the background.
-    for (const stream of [saved, loaded]) if (!stream.closed) await once(stream, 'close');
+    await Promise.allSettled([finished(saved), finished(loaded)]);
     expect([source.migration.state, target.migration.state]).toEqual(['running', 'running']);
     expect(vfioResources()).toEqual(before);
     expect(hear(source)).toBe('still here');
@@ -191,7 +190,9 @@ const backends = existsSync(IOMMUFD_PATH) ? (['group', 'iommufd'] as const) : ([
       loaded._write = (chunk, ...rest) => write(Buffer.from(chunk).fill(0xff, 0, 8), ...rest);
       return loaded;
     });
-    await expect(source.migration.moveTo(target.migration)).rejects.toThrow(code('EFAULT'));
+    await expect(source.migration.moveTo(target.migration)).rejects.toThrow(
+      expect.objectContaining({ code: 'EFAULT' }),
+    );
     expect([source.migration.state, target.migration.state]).toEqual(['running', 'running']);
     expect(vfioResources()).toEqual(before);
     say(source, 'pong');
