@@ -166,8 +166,11 @@ export class Device implements AsyncDisposable {
   /** Live migration. @throws ERR_VFIO_UNSUPPORTED if the device's driver has none */
   get migration(): Migration {
     this.#assertOpen();
-    this.#migration ??= new Migration(this.bdf, this.#openFd, () =>
-      this.#whileResetting(ioctl.deviceReset(this.#fd)),
+    this.#migration ??= new Migration(
+      this.bdf,
+      this.#openFd,
+      () => this.#whileResetting(ioctl.deviceReset(this.#fd)),
+      () => this.dma.backend !== 'noiommu',
     );
     return this.#migration;
   }

@@ -14,7 +14,7 @@ let fake: FakeMigration;
 let closed: boolean;
 
 /** As a device makes it: its descriptor, as long as it is open. */
-function migrationOf(device: FakeMigration): Migration {
+function migrationOf(device: FakeMigration, isolated = true): Migration {
   closed = false;
   return new Migration(
     'mdev',
@@ -23,6 +23,7 @@ function migrationOf(device: FakeMigration): Migration {
       return device.fd;
     },
     device.reset,
+    () => isolated,
   );
 }
 
@@ -200,6 +201,16 @@ describe('loadState', () => {
     await expect(loading).rejects.toThrow(code('EIO'));
     await idle();
     expect(migration.state).toBe('running');
+  });
+
+  test('without an IOMMU it is refused before the kernel is asked; saving is not', async () => {
+    fake = bootFakeMigration();
+    const migration = migrationOf(fake, false);
+    const loading = pipeline(Readable.from([Buffer.from('x')]), migration.loadState());
+    await expect(loading).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
+    expect([fake.asked, migration.state]).toEqual([[], 'running']);
+    expect(await buffer(migration.saveState())).toEqual(fake.whole);
+    await idle();
   });
 
   test('destroyed while the driver takes its time over the verdict: the reset comes last', async () => {

@@ -21,18 +21,26 @@ export class Migration {
   readonly #device: string;
   readonly #fd: () => number;
   readonly #reset: () => Promise<void>;
+  readonly #isolated: () => boolean;
   readonly #open = new Set<MigrationData>();
   /** Changes of state happen one after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
   /**
-   * Made by the device. `fd` throws ERR_VFIO_CLOSED once the device is closed.
+   * Made by the device. `fd` throws ERR_VFIO_CLOSED once the device is closed; `isolated`: whether an
+   * IOMMU confines its DMA.
    * @throws ERR_VFIO_UNSUPPORTED if it cannot be migrated
    */
-  constructor(device: string, fd: () => number, reset: () => Promise<void>) {
+  constructor(
+    device: string,
+    fd: () => number,
+    reset: () => Promise<void>,
+    isolated: () => boolean,
+  ) {
     this.#device = device;
     this.#fd = fd;
     this.#reset = reset;
+    this.#isolated = isolated;
     const flags = migrationFlags(device, fd());
     this.capabilities = {
       p2p: (flags & VFIO_MIGRATION_P2P) !== 0,
@@ -54,8 +62,8 @@ export class Migration {
    * Put the device into a state; the kernel goes by way of those between. Into stop-copy (unless from
    * a pre-copy state, whose data goes on), pre-copy and resuming, it resolves to the data, to be closed
    * by the caller. Does nothing if the device is in it already. Waits for changes of state asked for before.
-   * @throws ERR_VFIO_MIGRATION_STATE for an arc that does not exist, before the kernel is asked; else
-   * what the driver makes of the data it was given: EINVAL, EFAULT, ENOMEM
+   * @throws ERR_VFIO_MIGRATION_STATE for an arc that does not exist, ERR_VFIO_UNSUPPORTED for resuming
+   * without an IOMMU, both before the kernel is asked; else what the driver makes of the data it was given: EINVAL, EFAULT, ENOMEM
    */
   setState(state: MigrationState): Promise<MigrationData | undefined> {
     return this.#inTurn(() => this.#goTo(state));
@@ -118,6 +126,7 @@ export class Migration {
   async #goTo(state: MigrationState): Promise<MigrationData | undefined> {
     const from = this.state;
     assertArc(this.#device, from, state, this.capabilities);
+    if (state === 'resuming') this.#assertIsolated();
     const number = stateNumber(state);
     const fd = await ioctl.deviceFeatureMigStateSet(this.#fd(), number).catch((error) => {
       throw this.#explain(error, from, state);
@@ -130,6 +139,15 @@ export class Migration {
 
   async #closeData(): Promise<void> {
     await Promise.all([...this.#open].map((data) => data.close()));
+  }
+
+  /** What comes in can command any DMA. */
+  #assertIsolated(): void {
+    if (this.#isolated()) return;
+    throw new VfioError('ERR_VFIO_UNSUPPORTED', `no IOMMU confines ${this.#device}`, {
+      device: this.#device,
+      hint: 'state that it takes over can have it write to all memory: only a device behind an IOMMU can resume',
+    });
   }
 
   /** For messages: a device that was just unplugged tells nothing. */
