@@ -3,11 +3,10 @@
  * top of one of the kernel's, and what hardware offers of a virtual IOMMU. Formats are those of the
  * hardware (IOMMU_HWPT_DATA_* and its like; src/ioctl/abi/iommufd-vendor-structs.ts).
  */
-import { check, VfioError } from '../errors';
-import { native } from '../native';
+import { VfioError } from '../errors';
 import * as c from './abi/iommufd-constants';
 import * as s from './abi/iommufd-structs';
-import { callStruct } from './call';
+import { callStruct, callStructFd } from './call';
 import { withKernelBuffer } from './kernel-buffer';
 
 /** What one kind of hardware defines. */
@@ -153,9 +152,9 @@ export function iommuVeventqAlloc(
   arg.viommu_id = viommuId;
   arg.type = type;
   arg.veventq_depth = depth;
-  callStruct(fd, 'IOMMU_VEVENTQ_ALLOC', arg);
-  const queue = check(native.adoptFd(arg.out_veventq_fd), 'event queue', { syscall: 'fcntl' });
-  return { id: arg.out_veventq_id, fd: queue };
+  const fdAt = s.iommu_veventq_alloc.fields.out_veventq_fd.offset;
+  callStructFd(fd, 'IOMMU_VEVENTQ_ALLOC', arg, fdAt);
+  return { id: arg.out_veventq_id, fd: arg.out_veventq_fd };
 }
 
 /** Memory that hardware works through by itself, for iommuHwQueueAlloc. */

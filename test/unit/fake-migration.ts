@@ -71,7 +71,6 @@ export class FakeMigration {
   }
 
   readonly native: Partial<NativeAddon> = {
-    adoptFd: (fd) => fd,
     close: (fd) => {
       if (!this.#dataFds.delete(fd)) return -EBADF;
       closeSync(fd);
