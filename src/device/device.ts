@@ -47,10 +47,11 @@ export class Device implements AsyncDisposable {
     this.#attachment = attachment;
     this.info = ioctl.deviceGetInfo(this.#fd);
     this.lowPower = new LowPower(bdf, this.#fd, () => this.#restoreRegions());
-    attachment.space.adopt(this);
     this.#irqs = new DeviceIrqs(bdf, this.#fd, this.info, () => {
       this.close().catch((error) => process.emitWarning(error));
     });
+    // Last: a device that is not made to its end is the caller's to close, and not the space's.
+    attachment.space.adopt(this);
   }
 
   get closed(): boolean {

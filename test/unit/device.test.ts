@@ -115,6 +115,15 @@ describe('failures on the way leave nothing behind', () => {
     await (await openDevice(DEVICE.bdf)).close();
   });
 
+  test('GET_IRQ_INFO fails: the address space does not take the device for its own', async () => {
+    const addressSpace = openAddressSpace();
+    kernel.failures.set(requests.VFIO_DEVICE_GET_IRQ_INFO, constants.errno.EIO);
+    await expect(openDevice(DEVICE.bdf, { addressSpace })).rejects.toThrow(code('EIO'));
+    const closed = jest.spyOn(kernel.native, 'closeAsync');
+    await addressSpace.close();
+    expect(closed).not.toHaveBeenCalled();
+  });
+
   test('MAP_DMA fails with ENOMEM below the limit: the hint speaks of memory, and nothing is lost', async () => {
     const dev = await openDevice(DEVICE.bdf);
     kernel.failures.set(requests.VFIO_IOMMU_MAP_DMA, constants.errno.ENOMEM);
