@@ -357,7 +357,6 @@ export class Device implements AsyncDisposable {
 
   #regionIndex(which: RegionName | number): number | undefined {
     if (typeof which === 'number') {
-      // Not up to `numRegions` only: mdpy has its plane in region 16, of the 9 that it counts.
       return which >>> 0 === which ? which : undefined;
     }
     return this.#isPci ? regionIndices[which] : undefined;
@@ -367,7 +366,7 @@ export class Device implements AsyncDisposable {
     try {
       return ioctl.deviceGetRegionInfo(this.#fd, index);
     } catch (error) {
-      // The kernel counts regions that it then refuses (VGA).
+      // None of the device's, or counted and then refused (VGA).
       if (isErrno(error, 'EINVAL')) return undefined;
       throw error;
     }

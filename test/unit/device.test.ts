@@ -266,6 +266,19 @@ test('on another bus than PCI, regions and interrupts go by number, and none is 
   expect(writes).not.toHaveBeenCalled();
 });
 
+test('a region that the driver does not count is listed all the same', async () => {
+  kernel.uncounted = 16;
+  const dev = await openDevice(DEVICE.bdf);
+  expect(dev.info.numRegions).toBe(9);
+  expect(dev.regions().map(({ index, name }) => [index, name])).toEqual([
+    [0, 'bar0'],
+    [7, 'config'],
+    [16, undefined],
+  ]);
+  expect(dev.region(16).size).toBe(dev.region('bar0').size);
+  await dev.close();
+});
+
 test('what a device gave out asks the kernel nothing once it is closed: its descriptor may be another by then', async () => {
   const dev = await openDevice(DEVICE.bdf);
   const { dmaLogging } = dev;

@@ -35,6 +35,8 @@ export class FakeKernel {
   viable = true;
   /** VFIO_DEVICE_FLAGS_* of the device's bus. */
   bus = abi.VFIO_DEVICE_FLAGS_PCI;
+  /** A region of the device's own, which its driver does not count. */
+  uncounted: number | undefined;
   groupHeld = false;
   vfioLoaded = true;
   /** What accesses to config space fail with. */
@@ -312,11 +314,12 @@ export class FakeKernel {
 
   #regionInfo(bytes: Uint8Array<ArrayBuffer>): number {
     const info = s.vfio_region_info.view(bytes);
-    if (info.index >= abi.VFIO_PCI_VGA_REGION_INDEX) return -EINVAL;
+    if (info.index >= abi.VFIO_PCI_VGA_REGION_INDEX && info.index !== this.uncounted)
+      return -EINVAL;
     info.flags = abi.VFIO_REGION_INFO_FLAG_READ | abi.VFIO_REGION_INFO_FLAG_WRITE;
     info.offset = BigInt(info.index) << 40n;
     if (info.index === abi.VFIO_PCI_CONFIG_REGION_INDEX) info.size = BigInt(CONFIG_SIZE);
-    if (info.index === abi.VFIO_PCI_BAR0_REGION_INDEX) {
+    if ([abi.VFIO_PCI_BAR0_REGION_INDEX, this.uncounted].includes(info.index)) {
       info.flags |= abi.VFIO_REGION_INFO_FLAG_MMAP;
       info.size = BigInt(BAR_SIZE);
     }
