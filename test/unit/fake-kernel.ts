@@ -31,6 +31,8 @@ export class FakeKernel {
   readonly mappings = new Map<bigint, bigint>();
   /** Fail the next request of this number with this errno. */
   readonly failures = new Map<number, number>();
+  /** What the group knows its device by. */
+  deviceName = DEVICE.bdf;
   vfToken: string | undefined;
   viable = true;
   /** VFIO_DEVICE_FLAGS_* of the device's bus. */
@@ -237,7 +239,7 @@ export class FakeKernel {
   #getDeviceFd(fd: number, text: string): number {
     if (this.#files.get(fd) !== 'group' || !this.#iommuSet) return -EINVAL;
     const [name, ...options] = text.split(' ');
-    if (name !== DEVICE.bdf) return -ENODEV;
+    if (name !== this.deviceName) return -ENODEV;
     for (const option of options) if (!option.startsWith('vf_token=')) return -EINVAL;
     const token = options[0]?.slice('vf_token='.length);
     if (this.vfToken !== token) return this.vfToken === undefined ? -EINVAL : -EACCES;
