@@ -77,7 +77,10 @@ export async function createMdev(
   return uuid.toLowerCase();
 }
 
-/** @throws ERR_VFIO_INVALID_UUID, ERR_VFIO_NO_DEVICE, EACCES. Waits for whoever has it open, and is asked to close it. */
+/**
+ * Waits until nobody has it open. Only a driver with REQ asks for that, and the kernel's samples have none.
+ * @throws ERR_VFIO_INVALID_UUID, ERR_VFIO_NO_DEVICE, EACCES
+ */
 export async function removeMdev(uuid: string): Promise<void> {
   if (!isUuid(uuid)) {
     throw new VfioError('ERR_VFIO_INVALID_UUID', `not a UUID: ${JSON.stringify(uuid)}`, {

@@ -5,7 +5,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { PassThrough, Readable, Transform } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { finished, pipeline } from 'node:stream/promises';
-import { type Device, type MigrationState, openDevice } from 'vfio';
+import { createMdev, type Device, type MigrationState, openDevice, removeMdev } from 'vfio';
 import { LoadStream } from '../../src/device/migration/load-stream';
 import { IOMMUFD_PATH } from '../../src/dma/container';
 import { bound, findDevice, vfioResources } from './lab-devices';
@@ -22,6 +22,21 @@ test('a device whose driver knows nothing of its state says so', async () => {
 });
 
 if (!hasMtty) console.info('no mtty in this kernel: migration is not run');
+(hasMtty ? test : test.skip)('its removal waits until it is closed, and asks nobody', async () => {
+  const uuid = await createMdev({ parent: 'mtty', id: 'mtty-1' });
+  const device = await openDevice(uuid);
+  expect(device.irqKinds()).toEqual(['intx', 'msi']);
+  expect(() => device.on('request', () => {})).toThrow(code('ERR_VFIO_NO_INTERRUPT'));
+  let removed = false;
+  const removing = removeMdev(uuid).then(() => {
+    removed = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  expect([removed, device.closed]).toEqual([false, false]);
+  await device.close();
+  await removing;
+});
+
 const backends = existsSync(IOMMUFD_PATH) ? (['group', 'iommufd'] as const) : (['group'] as const);
 
 (hasMtty ? describe.each(backends) : describe.skip.each(backends))('mtty by %s', (backend) => {
