@@ -41,6 +41,16 @@ export function prepareStruct(
   };
 }
 
+/** As callStruct; after success, the descriptor at byte `fdAt` of the struct is the library's. */
+export function callStructFd(
+  fd: number,
+  ioctl: RequestName,
+  arg: { readonly bytes: Uint8Array },
+  fdAt: number,
+): number {
+  return checked(native.ioctlStruct(fd, requests[ioctl], arg.bytes, fdAt), ioctl, none);
+}
+
 /** Pinning or letting go of this much takes less than the way to the thread pool and back. */
 const BRIEF = 1n << 21n;
 
@@ -72,4 +82,14 @@ export async function callStructAsync(
   arg: { readonly bytes: Uint8Array },
 ): Promise<number> {
   return checked(await native.ioctlStructAsync(fd, requests[ioctl], arg.bytes), ioctl, none);
+}
+
+/** As callStructFd, on the thread pool: the descriptor may be -1, for none. */
+export async function callStructFdAsync(
+  fd: number,
+  ioctl: RequestName,
+  arg: { readonly bytes: Uint8Array },
+  fdAt: number,
+): Promise<number> {
+  return checked(await native.ioctlStructAsync(fd, requests[ioctl], arg.bytes, fdAt), ioctl, none);
 }

@@ -1,7 +1,11 @@
 import { constants } from 'node:os';
 import { openAddressSpace, openDevice } from 'vfio';
 import { AddressSpace } from '../../src/dma/address-space';
-import { VFIO_DEVICE_FLAGS_PLATFORM } from '../../src/ioctl/abi/constants';
+import {
+  VFIO_DEVICE_FLAGS_PLATFORM,
+  VFIO_PCI_ERR_IRQ_INDEX,
+  VFIO_PCI_REQ_IRQ_INDEX,
+} from '../../src/ioctl/abi/constants';
 import { requests } from '../../src/ioctl/abi/requests';
 import { deviceContract } from '../contract/device-contract';
 import { FakeBackend } from './fake-backend';
@@ -113,6 +117,15 @@ describe('failures on the way leave nothing behind', () => {
     await (await openDevice(DEVICE.bdf)).close();
   });
 
+  test('GET_IRQ_INFO fails: the address space does not take the device for its own', async () => {
+    const addressSpace = openAddressSpace();
+    kernel.failures.set(requests.VFIO_DEVICE_GET_IRQ_INFO, constants.errno.EIO);
+    await expect(openDevice(DEVICE.bdf, { addressSpace })).rejects.toThrow(code('EIO'));
+    const closed = jest.spyOn(kernel.native, 'closeAsync');
+    await addressSpace.close();
+    expect(closed).not.toHaveBeenCalled();
+  });
+
   test('MAP_DMA fails with ENOMEM below the limit: the hint speaks of memory, and nothing is lost', async () => {
     const dev = await openDevice(DEVICE.bdf);
     kernel.failures.set(requests.VFIO_IOMMU_MAP_DMA, constants.errno.ENOMEM);
@@ -150,6 +163,82 @@ test('a device that is unplugged closes with its mappings', async () => {
   await dev.close();
 });
 
+describe('a close that fails in one place', () => {
+  test.each([
+    [
+      'at the bus master',
+      'EPERM',
+      () => {
+        kernel.configErrno = constants.errno.EPERM;
+      },
+    ],
+    [
+      'at the interrupts',
+      'EPERM',
+      () => kernel.failures.set(requests.VFIO_DEVICE_SET_IRQS, constants.errno.EPERM),
+    ],
+  ])('%s closes all the rest, and says so', async (_, expected, fail) => {
+    const dev = await openDevice(DEVICE.bdf);
+    expect(dev.config.read16(0)).toBe(DEVICE.vendor);
+    dev.region('bar0').read32(0);
+    await dev.dma.alloc(4096);
+    await dev.irq('msix').enable([0, 1]);
+    fail();
+    await expect(dev.close()).rejects.toThrow(code(expected));
+    expect(kernel.leaks()).toEqual([]);
+  });
+
+  test('because the device is gone is no failure', async () => {
+    const dev = await openDevice(DEVICE.bdf);
+    dev.config.read16(0);
+    kernel.configErrno = constants.errno.ENODEV;
+    await dev.close();
+  });
+
+  test('when the kernel asked for it is a warning', async () => {
+    kernel.irqs.set(VFIO_PCI_REQ_IRQ_INDEX, 1);
+    const warnings = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const dev = await openDevice(DEVICE.bdf);
+    dev.config.read16(0);
+    await new Promise(setImmediate);
+    kernel.configErrno = constants.errno.EPERM;
+    dev.irq('req').trigger();
+    for (let i = 0; i < 5 && !dev.closed; i++) await new Promise(setImmediate);
+    await expect(dev.close()).rejects.toThrow(code('EPERM'));
+    expect(warnings.mock.calls).toEqual([[code('EPERM')]]);
+    warnings.mockRestore();
+  });
+});
+
+describe('events of the device', () => {
+  let warnings: jest.SpyInstance;
+
+  beforeEach(() => {
+    for (const index of [VFIO_PCI_ERR_IRQ_INDEX, VFIO_PCI_REQ_IRQ_INDEX]) kernel.irqs.set(index, 1);
+    warnings = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+  });
+  afterEach(() => warnings.mockRestore());
+
+  test('that cannot be enabled are a warning', async () => {
+    kernel.failures.set(requests.VFIO_DEVICE_SET_IRQS, constants.errno.EBUSY);
+    const dev = await openDevice(DEVICE.bdf);
+    await new Promise(setImmediate);
+    expect(warnings.mock.calls).toEqual([[code('EBUSY')]]);
+    kernel.failures.set(requests.VFIO_DEVICE_SET_IRQS, constants.errno.ENOMEM);
+    dev.on('error', () => {});
+    await new Promise(setImmediate);
+    expect(warnings.mock.calls[1]).toEqual([code('ENOMEM')]);
+    await dev.close();
+  });
+
+  test('of a device that is closed at once are none', async () => {
+    const dev = await openDevice(DEVICE.bdf);
+    dev.on('error', () => {});
+    await dev.close();
+    expect(warnings).not.toHaveBeenCalled();
+  });
+});
+
 test('two opens share a group, and the last close frees it', async () => {
   const [a, b] = await Promise.all([openDevice(DEVICE.bdf), openDevice(DEVICE.bdf)]);
   expect(a.dma).toBe(b.dma);
@@ -177,6 +266,19 @@ test('on another bus than PCI, regions and interrupts go by number, and none is 
   const writes = jest.spyOn(dev.region(7), 'write16');
   await dev.close();
   expect(writes).not.toHaveBeenCalled();
+});
+
+test('a region that the driver does not count is listed all the same', async () => {
+  kernel.uncounted = 16;
+  const dev = await openDevice(DEVICE.bdf);
+  expect(dev.info.numRegions).toBe(9);
+  expect(dev.regions().map(({ index, name }) => [index, name])).toEqual([
+    [0, 'bar0'],
+    [7, 'config'],
+    [16, undefined],
+  ]);
+  expect(dev.region(16).size).toBe(dev.region('bar0').size);
+  await dev.close();
 });
 
 test('what a device gave out asks the kernel nothing once it is closed: its descriptor may be another by then', async () => {

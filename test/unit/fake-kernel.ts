@@ -31,14 +31,24 @@ export class FakeKernel {
   readonly mappings = new Map<bigint, bigint>();
   /** Fail the next request of this number with this errno. */
   readonly failures = new Map<number, number>();
+  /** What the group knows its device by. */
+  deviceName = DEVICE.bdf;
   vfToken: string | undefined;
   viable = true;
   /** VFIO_DEVICE_FLAGS_* of the device's bus. */
   bus = abi.VFIO_DEVICE_FLAGS_PCI;
+  /** A region of the device's own, which its driver does not count. */
+  uncounted: number | undefined;
   groupHeld = false;
   vfioLoaded = true;
   /** CONFIG_IOMMUFD_VFIO_CONTAINER. */
   containersAreIommufd = false;
+  /** What accesses to config space fail with. */
+  configErrno = 0;
+  /** How many vectors the device has, by kind of interrupt. */
+  readonly irqs = new Map([[abi.VFIO_PCI_MSIX_IRQ_INDEX, VECTORS]]);
+  /** How often INTx was unmasked. */
+  unmasked = 0;
   /** How many vectors the machine has for the device. */
   vectorsLeft = VECTORS;
   /** Whether vectors can be added to those that MSI-X was enabled with. */
@@ -49,8 +59,8 @@ export class FakeKernel {
   readonly #handedOver = new Set<number>();
   readonly #ranges = new Map<number, Range>();
   readonly #eventfds = new Map<number, FakeEventfd>();
-  /** Eventfd of each vector, once MSI-X is on. */
-  #vectors: Map<number, number> | undefined;
+  /** Eventfd of each vector, by kind of interrupt that is on. */
+  readonly #vectors = new Map<number, Map<number, number>>();
   #vectorsAllocated = 0;
   #groupAttached = false;
   #iommuSet = false;
@@ -158,7 +168,8 @@ export class FakeKernel {
       range.lost[0] = 0;
       return 0;
     },
-    fdRegisters: (fd) => accessors(this.config, () => (this.#files.has(fd) ? 0 : EBADF)),
+    fdRegisters: (fd) =>
+      accessors(this.config, () => (this.#files.has(fd) ? this.configErrno : EBADF)),
 
     eventfdOpen: (listener) => {
       this.#eventfds.set(++this.#nextId, { listener, count: 0 });
@@ -243,7 +254,7 @@ export class FakeKernel {
   #getDeviceFd(fd: number, text: string): number {
     if (this.#files.get(fd) !== 'group' || !this.#iommuSet) return -EINVAL;
     const [name, ...options] = text.split(' ');
-    if (name !== DEVICE.bdf) return -ENODEV;
+    if (name !== this.deviceName) return -ENODEV;
     for (const option of options) if (!option.startsWith('vf_token=')) return -EINVAL;
     const token = options[0]?.slice('vf_token='.length);
     if (this.vfToken !== token) return this.vfToken === undefined ? -EINVAL : -EACCES;
@@ -290,7 +301,9 @@ export class FakeKernel {
         if (info.index > abi.VFIO_PCI_REQ_IRQ_INDEX) return -EINVAL;
         info.flags = abi.VFIO_IRQ_INFO_EVENTFD;
         if (!this.dynamicMsix) info.flags |= abi.VFIO_IRQ_INFO_NORESIZE;
-        info.count = info.index === abi.VFIO_PCI_MSIX_IRQ_INDEX ? VECTORS : 0;
+        if (info.index === abi.VFIO_PCI_INTX_IRQ_INDEX)
+          info.flags |= abi.VFIO_IRQ_INFO_MASKABLE | abi.VFIO_IRQ_INFO_AUTOMASKED;
+        info.count = this.irqs.get(info.index) ?? 0;
         return 0;
       }
       case requests.VFIO_DEVICE_SET_IRQS:
@@ -320,11 +333,12 @@ export class FakeKernel {
 
   #regionInfo(bytes: Uint8Array<ArrayBuffer>): number {
     const info = s.vfio_region_info.view(bytes);
-    if (info.index >= abi.VFIO_PCI_VGA_REGION_INDEX) return -EINVAL;
+    if (info.index >= abi.VFIO_PCI_VGA_REGION_INDEX && info.index !== this.uncounted)
+      return -EINVAL;
     info.flags = abi.VFIO_REGION_INFO_FLAG_READ | abi.VFIO_REGION_INFO_FLAG_WRITE;
     info.offset = BigInt(info.index) << 40n;
     if (info.index === abi.VFIO_PCI_CONFIG_REGION_INDEX) info.size = BigInt(CONFIG_SIZE);
-    if (info.index === abi.VFIO_PCI_BAR0_REGION_INDEX) {
+    if ([abi.VFIO_PCI_BAR0_REGION_INDEX, this.uncounted].includes(info.index)) {
       info.flags |= abi.VFIO_REGION_INFO_FLAG_MMAP;
       info.size = BigInt(BAR_SIZE);
     }
@@ -332,34 +346,39 @@ export class FakeKernel {
   }
 
   #setIrqs(bytes: Uint8Array<ArrayBuffer>): number {
-    const { flags, start, count } = s.vfio_irq_set.view(bytes);
+    const { flags, index, start, count } = s.vfio_irq_set.view(bytes);
     if (flags & abi.VFIO_IRQ_SET_DATA_EVENTFD) {
       const data = new DataView(bytes.buffer, bytes.byteOffset + s.vfio_irq_set.size);
-      return this.#setVectors(
-        start,
-        Array.from({ length: count }, (_, i) => data.getInt32(4 * i, true)),
-      );
+      const fds = Array.from({ length: count }, (_, i) => data.getInt32(4 * i, true));
+      return this.#setVectors(index, start, fds);
     }
-    if (!this.#vectors) return -EINVAL;
-    if (count === 0) this.#vectors = undefined;
+    const vectors = this.#vectors.get(index);
+    if (!vectors) return -EINVAL;
+    if (flags & abi.VFIO_IRQ_SET_ACTION_UNMASK) {
+      this.unmasked += 1;
+      return 0;
+    }
+    if (count === 0) this.#vectors.delete(index);
     for (let vector = start; vector < start + count; vector++) {
-      this.#signal(this.#vectors?.get(vector) ?? -1, 1);
+      this.#signal(vectors.get(vector) ?? -1, 1);
     }
     return 0;
   }
 
-  #setVectors(start: number, fds: readonly number[]): number {
+  #setVectors(index: number, start: number, fds: readonly number[]): number {
     const end = start + fds.length;
-    if (!this.#vectors) {
+    let vectors = this.#vectors.get(index);
+    if (!vectors) {
       if (end > this.vectorsLeft) return this.vectorsLeft;
-      this.#vectors = new Map();
+      vectors = new Map();
+      this.#vectors.set(index, vectors);
       this.#vectorsAllocated = end;
     }
     const fixed = !this.dynamicMsix && end > this.#vectorsAllocated;
     const bad = fixed || fds.some((fd) => fd >= 0 && !this.#eventfds.has(fd));
     for (const [i, fd] of fds.entries()) {
-      if (bad || fd < 0) this.#vectors.delete(start + i);
-      else this.#vectors.set(start + i, fd);
+      if (bad || fd < 0) vectors.delete(start + i);
+      else vectors.set(start + i, fd);
     }
     return bad ? -EINVAL : 0;
   }

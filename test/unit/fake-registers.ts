@@ -1,10 +1,9 @@
-/** Registers over plain memory, with the addon's rules. */
 import { constants } from 'node:os';
 import type { RegisterAccessors } from '../../src/native';
 
 const { EBADF, EINVAL, ERANGE } = constants.errno;
 
-/** `state`: 0, or the errno that every access gives. */
+/** Registers in memory; `state` gives the errno that accesses fail with, or 0. */
 export function accessors(view: DataView, state: () => number): RegisterAccessors {
   let closed = false;
   const refuse = (offset: number, width: number): number => {
