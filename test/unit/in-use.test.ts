@@ -118,3 +118,21 @@ describe('disks', () => {
     ).toEqual([]);
   });
 });
+
+describe('the network', () => {
+  const net = `${OWN}/net/eth0`;
+  /** eth0 is a port of bond0, which is a port of vmbr0; the last names a loop, which must not hang. */
+  const stack = {
+    ...{ [`${net}/flags`]: '0x1003\n', [`${net}/upper_bond0/flags`]: '' },
+    'sys/class/net/bond0/upper_vmbr0/flags': '',
+    'sys/class/net/vmbr0/upper_bond0/flags': '',
+  };
+  const links = { 'sys/class/net/eth0': net };
+
+  test('the default route is two levels up', () => {
+    const route = { 'proc/net/route': 'vmbr0 00000000 0100000A 0003 0 0 100 00000000 0 0 0\n' };
+    expect(usesWith({ ...stack, ...route }, links)).toEqual([
+      'eth0 (part of vmbr0) has the default route',
+    ]);
+  });
+});

@@ -1,9 +1,9 @@
 /** Interfaces of a device that the default route or this SSH session goes by. */
-import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { SYS } from '../paths';
 import { listDirectory, type PciDevice, readAttribute } from '../sysfs';
 import { partsOf, type Use } from './parts';
+import { sshInterfaces } from './ssh';
 import { tableRows } from './tables';
 
 /** Interfaces of IPv4's and IPv6's default routes. */
@@ -17,30 +17,29 @@ function defaultRoutes(): Set<string> {
   );
 }
 
-/** The interface with the address that this SSH session came to. */
-function sshInterface(): string | undefined {
-  const address = process.env.SSH_CONNECTION?.split(' ')[2];
-  if (address === undefined) return undefined;
-  const has = (infos: { address: string }[] = []) => infos.some((info) => info.address === address);
-  return Object.entries(networkInterfaces()).find(([, infos]) => has(infos))?.[0];
-}
-
 const IFF_UP = 1;
 
+/** The interface itself and all above it: of a port, its bond, the bridge on the bond, a VLAN on that. */
+function carriersOf(name: string, found = new Set([name])): Set<string> {
+  for (const entry of listDirectory(join(SYS, 'class/net', name))) {
+    const upper = /^upper_(.+)/.exec(entry)?.[1];
+    if (upper === undefined || found.has(upper)) continue;
+    carriersOf(upper, found.add(upper));
+  }
+  return found;
+}
+
 export function networkUses(device: PciDevice): Use[] {
-  const [routes, ssh] = [defaultRoutes(), sshInterface()];
+  const [routes, ssh] = [defaultRoutes(), sshInterfaces()];
   return partsOf(device, 'net').flatMap((name): Use[] => {
-    const path = join(SYS, 'class/net', name);
-    if ((Number(readAttribute(join(path, 'flags'))) & IFF_UP) === 0) return [];
-    // An address may be that of the bridge or bond it is part of, or of a VLAN on it.
-    const uppers = listDirectory(path).filter((entry) => entry.startsWith('upper_'));
-    const carriers = [name, ...uppers.map((entry) => entry.slice('upper_'.length))];
-    return carriers.flatMap((carrier): Use[] => {
+    const flags = Number(readAttribute(join(SYS, 'class/net', name, 'flags')));
+    if ((flags & IFF_UP) === 0) return [];
+    return [...carriersOf(name)].flatMap((carrier): Use[] => {
       const which = carrier === name ? name : `${name} (part of ${carrier})`;
       const uses: Use[] = [];
       if (routes.has(carrier))
         uses.push({ kind: 'route', name, text: `${which} has the default route` });
-      if (ssh === carrier)
+      if (ssh.has(carrier))
         uses.push({ kind: 'ssh', name, text: `${which} carries this SSH session` });
       return uses;
     });
