@@ -1,5 +1,6 @@
 /** What of a machine goes with a device: the disks and interfaces are stacked in each way people stack them. */
 import fs from 'node:fs';
+import os from 'node:os';
 import { usesOf } from '../../src/pci/in-use';
 import { readPciDevice } from '../../src/pci/sysfs';
 import { bootMachine, type FakeMachine, removeMachine } from './fake-machine';
@@ -134,5 +135,39 @@ describe('the network', () => {
     expect(usesWith({ ...stack, ...route }, links)).toEqual([
       'eth0 (part of vmbr0) has the default route',
     ]);
+  });
+
+  describe('an SSH session', () => {
+    const addresses = { vmbr0: ['192.0.2.7', 'fe80::7'], eth9: ['192.0.2.9'] };
+    const connection = process.env.SSH_CONNECTION;
+    beforeAll(() => {
+      delete process.env.SSH_CONNECTION;
+      const infos = Object.entries(addresses).map(([name, all]) => [
+        name,
+        all.map((address) => ({ address })),
+      ]);
+      jest.spyOn(os, 'networkInterfaces').mockReturnValue(Object.fromEntries(infos));
+    });
+    afterAll(() => {
+      jest.restoreAllMocks();
+      if (connection !== undefined) process.env.SSH_CONNECTION = connection;
+    });
+
+    /** As under sudo: the shell above it has the variable, and sudo itself does not. */
+    const session = (server: string) => ({
+      [`proc/${process.ppid}/environ`]: 'TERM=xterm\0OLD_SSH_CONNECTION=x\0',
+      [`proc/${process.ppid}/status`]: 'Name:\tsudo\nPPid:\t4000123\n',
+      'proc/4000123/environ': `HOME=/root\0SSH_CONNECTION=192.0.2.1 50000 ${server} 22\0`,
+    });
+
+    test.each(['192.0.2.7', '::ffff:192.0.2.7', 'fe80::7%vmbr0'])('to %s', (server) => {
+      expect(usesWith({ ...stack, ...session(server) }, links)).toEqual([
+        'eth0 (part of vmbr0) carries this SSH session',
+      ]);
+    });
+
+    test('to another interface', () => {
+      expect(usesWith({ ...stack, ...session('192.0.2.9') }, links)).toEqual([]);
+    });
   });
 });
