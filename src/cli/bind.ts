@@ -1,16 +1,12 @@
 import { Command } from 'commander';
-import {
-  type BindOptions,
-  bindDevices,
-  type Change,
-  planBind,
-  planRestore,
-  restoreDevices,
-} from '../pci/bind-transaction';
+import type { Change } from '../pci/bind';
+import { type BindOptions, bindDevices, planBind } from '../pci/bind-transaction';
 import { readinessOf } from '../pci/readiness';
+import { planRestore, type Restoration, restoreDevices, undoAbandoned } from '../pci/restore';
 import { readPciDevice } from '../pci/sysfs';
 import { installRule, removeRule, ruleFor, type UdevRule } from '../pci/udev-rule';
-import { printable, printableLines } from '../printable';
+import { printable } from '../printable';
+import { errorDocument, printError } from './errors';
 import { jsonText, type Output } from './output';
 import { run, status } from './run';
 
@@ -38,6 +34,7 @@ export function bindCommand(output: Output = process.stdout): Command {
     .action((bdfs: string[], flags: BindFlags) =>
       run(async () => {
         const { dryRun, persist, json, driver } = flags;
+        if (!dryRun) for (const { error } of await undoAbandoned()) printError(error);
         const changes = await (dryRun ? planBind : bindDevices)(bdfs, flags);
         if (persist && !dryRun) for (const { bdf } of changes) installRule(bdf, driver);
         const rules = persist ? changes.map(({ bdf }) => ruleFor(bdf, driver)) : [];
@@ -63,24 +60,39 @@ export function restoreCommand(output: Output = process.stdout): Command {
     .option('--json', 'as a JSON array')
     .action((bdfs: string[], flags: { force?: true; dryRun?: true; json?: true }) =>
       run(async () => {
-        const changes = flags.dryRun
+        const done = flags.dryRun
           ? planRestore(bdfs, flags.force)
           : await restoreDevices(bdfs, flags.force);
-        if (!flags.dryRun) for (const { bdf } of changes) removeRule(bdf);
-        output.write(flags.json ? jsonText(changes) : changesText(changes, flags.dryRun));
-        return status.ok;
+        if (!flags.dryRun) for (const { bdf } of done) removeRule(bdf);
+        output.write(flags.json ? restoredJson(done) : restoredText(done, flags.dryRun));
+        const failures = done.filter(({ error }) => error !== null);
+        if (!flags.json) for (const { error } of failures) printError(error);
+        return failures.length === 0 ? status.ok : status.failed;
       }),
     );
 }
 
+function restoredJson(done: readonly Restoration[]): string {
+  const document = ({ error, ...change }: Restoration) => ({
+    ...change,
+    error: error && errorDocument(error),
+  });
+  return jsonText(done.map(document));
+}
+
+function restoredText(done: readonly Restoration[], dryRun: true | undefined): string {
+  const changed = done.filter(({ error, writes }) => error === null && writes.length > 0);
+  const failed = done.some(({ error }) => error !== null);
+  return changed.length === 0 && !failed ? 'nothing to do\n' : changesText(changed, dryRun);
+}
+
 function changesText(changes: readonly Change[], dryRun: true | undefined): string {
-  if (changes.length === 0) return 'nothing to do\n';
   const lines = changes.flatMap(({ bdf, from, to, writes }) =>
     dryRun
       ? writes.map(({ path, text }) => `echo ${text.trim() || "''"} > ${path}`)
       : [`${bdf}: ${from ?? 'no driver'} -> ${to ?? "the kernel's choice"}`],
   );
-  return printableLines(`${lines.join('\n')}\n`);
+  return lines.map((line) => `${printable(line)}\n`).join('');
 }
 
 function rulesText(rules: readonly UdevRule[]): string {

@@ -1,7 +1,7 @@
 /** Binding a device to a driver as a transaction: save, bind, verify, roll back. */
 
-import { constants } from 'node:fs';
-import { access, writeFile } from 'node:fs/promises';
+import { constants, existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
@@ -23,6 +23,14 @@ export interface SysfsWrite {
   readonly text: string;
 }
 
+/** A device from one driver to another; null for none or, where the kernel chooses, for its choice. */
+export interface Change {
+  readonly bdf: string;
+  readonly from: string | null;
+  readonly to: string | null;
+  readonly writes: readonly SysfsWrite[];
+}
+
 export interface Binding {
   readonly bdf: string;
   readonly driver: string;
@@ -39,7 +47,7 @@ export interface Binding {
 export async function bindDriver(address: string, driver = 'vfio-pci'): Promise<Binding> {
   const device = readPciDevice(address);
   const before = readDriverState(device);
-  await assertBindable(device, driver);
+  assertBindable(device, driver);
   try {
     await applyDriver(device, { driver, override: driver });
   } catch (cause) {
@@ -60,8 +68,8 @@ export async function bindDriver(address: string, driver = 'vfio-pci'): Promise<
 }
 
 /** @throws ERR_VFIO_UNAVAILABLE (no such driver), ERR_VFIO_NO_IOMMU_GROUP */
-export async function assertBindable(device: PciDevice, driver: string): Promise<void> {
-  await assertDriver(driver);
+export function assertBindable(device: PciDevice, driver: string): void {
+  assertDriver(driver);
   if (driver.startsWith('vfio') && device.iommuGroup === undefined && !allowsUnprotected()) {
     // The kernel would say EINVAL, after the old driver is gone.
     throw new VfioError('ERR_VFIO_NO_IOMMU_GROUP', `${device.bdf} is in no IOMMU group`, {
@@ -77,18 +85,14 @@ export function readDriverState({ path, driver }: PciDevice): DriverState {
   return { driver: driver ?? null, override: none ? '' : override };
 }
 
-async function assertDriver(driver: string): Promise<void> {
+/** @throws ERR_VFIO_UNAVAILABLE */
+export function assertDriver(driver: string): void {
   const path = join(PCI_DRIVERS, driver);
-  try {
-    if (driver === '' || driver.includes('/')) throw new Error('not a name');
-    await access(path);
-  } catch (cause) {
-    throw new VfioError('ERR_VFIO_UNAVAILABLE', `the kernel has no PCI driver ${driver}`, {
-      path,
-      hint: driver === 'vfio-pci' ? hints.modulesMissing() : `modprobe ${driver}`,
-      cause,
-    });
-  }
+  if (/^[^/\s]+$/.test(driver) && !/^\.+$/.test(driver) && existsSync(path)) return;
+  throw new VfioError('ERR_VFIO_UNAVAILABLE', `the kernel has no PCI driver ${driver}`, {
+    path,
+    hint: driver === 'vfio-pci' ? hints.modulesMissing() : `modprobe ${driver}`,
+  });
 }
 
 const currentDriver = (path: string) => readLinkName(join(path, 'driver')) ?? null;

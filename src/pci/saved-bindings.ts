@@ -1,5 +1,5 @@
 /** Records of what devices had before they were bound, so that another process can give them back. */
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { VfioError } from '../errors';
 import type { DriverState } from './bind';
@@ -47,11 +47,13 @@ export function loadBinding(bdf: string): SavedBinding | undefined {
   });
 }
 
-export function savedBindings(): SavedBinding[] {
-  return listDirectory(STATE)
-    .filter((name) => name.endsWith('.json'))
-    .map((name) => loadBinding(name.slice(0, -'.json'.length)))
-    .filter((saved) => saved !== undefined);
+export function hasRecord(bdf: string): boolean {
+  return existsSync(fileOf(bdf));
+}
+
+/** Devices that have a record, readable or not. */
+export function savedAddresses(): string[] {
+  return listDirectory(STATE).flatMap((name) => /^(.+)\.json$/.exec(name)?.[1] ?? []);
 }
 
 /** Whether the process that began the change is gone, and will not end it. */

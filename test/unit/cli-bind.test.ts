@@ -206,8 +206,3 @@ test('a mounted disk is refused', async () => {
   const { err } = await run(bindCommand, '0000:02:00.0');
   expect(err).toMatch(/in use: nvme0n1p2 is mounted on \/; nvme0n1p3 is swap space/);
 });
-
-test('a damaged record is told, not followed', async () => {
-  saveBinding({ bdf: GPU, before: { driver: '../x', override: '' }, driver: 'a', changing: null });
-  expect((await run(restoreCommand, GPU)).err).toMatch(/is no record of a binding/);
-});

@@ -1,5 +1,5 @@
 /** The part of the kernel's driver core that binds: what writes to a fake machine's sysfs do. */
-import { existsSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { SYS } from './fake-machine-paths';
 
@@ -12,6 +12,10 @@ let written: string[] = [];
 /** Drivers that a device has without an override. */
 export function bootDriverCore(drivers: Record<string, string>): void {
   [native, refusing, written] = [drivers, undefined, []];
+  for (const driver of Object.values(drivers)) {
+    mkdirSync(join(SYS, 'bus/pci/drivers', driver), { recursive: true });
+    writeFileSync(join(SYS, 'bus/pci/drivers', driver, 'bind'), '');
+  }
 }
 
 /** No driver takes this device under an override from now on. */

@@ -1,0 +1,107 @@
+/** Giving bound devices back, each by itself: one that fails does not keep the others. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseBdf } from './address';
+import { assertNotOpen } from './assert-free';
+import {
+  applyDefaultDriver,
+  applyDriver,
+  assertDriver,
+  type Change,
+  defaultDriverWrites,
+  driverWrites,
+  readDriverState,
+} from './bind';
+import {
+  forgetBinding,
+  hasRecord,
+  isAbandoned,
+  loadBinding,
+  type SavedBinding,
+  savedAddresses,
+} from './saved-bindings';
+import { PCI_DEVICES, type PciDevice, readPciDevice } from './sysfs';
+
+export interface Restoration extends Change {
+  /** Why it could not be given back. */
+  readonly error: Error | null;
+}
+
+/** What restoring would write: without addresses, of all devices that are recorded. Nothing is changed. */
+export function planRestore(addresses: readonly string[], force = false): Restoration[] {
+  return toRestore(addresses).map((bdf) => planOne(bdf, force));
+}
+
+/** Give devices back; what cannot be has its error. */
+export async function restoreDevices(
+  addresses: readonly string[],
+  force = false,
+): Promise<Restoration[]> {
+  const done: Restoration[] = [];
+  for (const bdf of toRestore(addresses)) done.push(await restoreOne(bdf, force));
+  return done;
+}
+
+/** Undo the changes whose process was killed midway; resolves to those that cannot be. */
+export async function undoAbandoned(): Promise<Restoration[]> {
+  const done: Restoration[] = [];
+  for (const bdf of savedAddresses().filter(wasAbandoned)) done.push(await restoreOne(bdf, false));
+  return done.filter(({ error }) => error !== null);
+}
+
+function wasAbandoned(bdf: string): boolean {
+  try {
+    const saved = loadBinding(bdf);
+    return saved !== undefined && isAbandoned(saved);
+  } catch {
+    // Damaged: restore tells.
+    return false;
+  }
+}
+
+const toRestore = (addresses: readonly string[]) => [
+  ...new Set(addresses.length > 0 ? addresses.map(parseBdf) : savedAddresses()),
+];
+
+function planOne(bdf: string, force: boolean): Restoration {
+  const nothing = { bdf, from: null, to: null, writes: [], error: null };
+  try {
+    // Pulled out since: there is nothing to give back.
+    if (hasRecord(bdf) && !existsSync(join(PCI_DEVICES, bdf))) return nothing;
+    const device = readPciDevice(bdf);
+    const { driver: from = null } = device;
+    const saved = loadBinding(bdf);
+    if (!saved && isTheKernels(device)) return { ...nothing, from, to: from };
+    if (!force) assertNotOpen(device);
+    if (!saved) return { ...nothing, from, writes: defaultDriverWrites(device) };
+    const { before } = saved;
+    // Else it would have no driver at all in the end.
+    if (before.driver !== null) assertDriver(before.driver);
+    return { ...nothing, from, to: before.driver, writes: driverWrites(device, before) };
+  } catch (error) {
+    return { ...nothing, error: error as Error };
+  }
+}
+
+async function restoreOne(bdf: string, force: boolean): Promise<Restoration> {
+  const plan = planOne(bdf, force);
+  if (plan.error) return plan;
+  try {
+    if (plan.writes.length > 0) await giveBack(readPciDevice(bdf), loadBinding(bdf));
+    forgetBinding(bdf);
+    return plan;
+  } catch (error) {
+    return { ...plan, error: error as Error };
+  }
+}
+
+/** Bound by other means, or before a reboot, the kernel knows best. */
+function giveBack(device: PciDevice, saved: SavedBinding | undefined): Promise<void> {
+  return saved ? applyDriver(device, saved.before) : applyDefaultDriver(device);
+}
+
+/** Nobody has bound it to something else: there is nothing to restore. */
+function isTheKernels(device: PciDevice): boolean {
+  const { driver, override } = readDriverState(device);
+  return override === '' && driver !== null && !driver.includes('vfio');
+}
