@@ -4,7 +4,7 @@ import { type BindOptions, bindDevices, planBind } from '../pci/bind-transaction
 import { readinessOf } from '../pci/readiness';
 import { planRestore, type Restoration, restoreDevices, undoAbandoned } from '../pci/restore';
 import { readPciDevice } from '../pci/sysfs';
-import { installRule, removeRule, ruleFor, type UdevRule } from '../pci/udev-rule';
+import { ruleFor, type UdevRule } from '../pci/udev-rule';
 import { printable } from '../printable';
 import { errorDocument, printError } from './errors';
 import { jsonText, type Output } from './output';
@@ -13,7 +13,6 @@ import { run, status } from './run';
 interface BindFlags extends BindOptions {
   readonly driver: string;
   readonly dryRun?: true;
-  readonly persist?: true;
   readonly json?: true;
 }
 
@@ -36,7 +35,6 @@ export function bindCommand(output: Output = process.stdout): Command {
         const { dryRun, persist, json, driver } = flags;
         if (!dryRun) for (const { error } of await undoAbandoned()) printError(error);
         const changes = await (dryRun ? planBind : bindDevices)(bdfs, flags);
-        if (persist && !dryRun) for (const { bdf } of changes) installRule(bdf, driver);
         const rules = persist ? changes.map(({ bdf }) => ruleFor(bdf, driver)) : [];
         if (json) {
           const results = changes.map((change, i) => ({ ...change, rule: rules[i] ?? null }));
@@ -63,7 +61,6 @@ export function restoreCommand(output: Output = process.stdout): Command {
         const done = flags.dryRun
           ? planRestore(bdfs, flags.force)
           : await restoreDevices(bdfs, flags.force);
-        if (!flags.dryRun) for (const { bdf } of done) removeRule(bdf);
         output.write(flags.json ? restoredJson(done) : restoredText(done, flags.dryRun));
         const failures = done.filter(({ error }) => error !== null);
         if (!flags.json) for (const { error } of failures) printError(error);
@@ -81,9 +78,14 @@ function restoredJson(done: readonly Restoration[]): string {
 }
 
 function restoredText(done: readonly Restoration[], dryRun: true | undefined): string {
+  const idle = done.every(
+    ({ error, writes, removes }) => error === null && writes.length + removes.length === 0,
+  );
+  if (idle) return 'nothing to do\n';
   const changed = done.filter(({ error, writes }) => error === null && writes.length > 0);
-  const failed = done.some(({ error }) => error !== null);
-  return changed.length === 0 && !failed ? 'nothing to do\n' : changesText(changed, dryRun);
+  const removed = done.flatMap(({ removes }) => removes);
+  const told = removed.map((path) => `${dryRun ? 'rm' : 'removed'} ${printable(path)}\n`);
+  return changesText(changed, dryRun) + told.join('');
 }
 
 function changesText(changes: readonly Change[], dryRun: true | undefined): string {

@@ -13,6 +13,7 @@ import { iommuGroupMembers } from './iommu-group';
 import { isBridge } from './readiness';
 import { forgetBinding, loadBinding, type SavedBinding, saveBinding } from './saved-bindings';
 import { type PciDevice, readPciDevice } from './sysfs';
+import { installedRule, installRule, removeRule, ruleFor, type UdevRule } from './udev-rule';
 
 export interface BindOptions {
   readonly driver?: string;
@@ -20,6 +21,8 @@ export interface BindOptions {
   readonly group?: boolean;
   /** Also devices that the system uses. */
   readonly force?: boolean;
+  /** Also at each boot, by a udev rule. */
+  readonly persist?: boolean;
 }
 
 /**
@@ -37,17 +40,18 @@ export function planBind(addresses: readonly string[], options: BindOptions = {}
 }
 
 /**
- * Bind devices; if one fails, all have their old drivers again.
+ * Bind devices; if one, or a rule, fails, all have their old drivers, and rules, again.
  * @throws as `planBind`, and ERR_VFIO_BIND_FAILED, EACCES (not root)
  */
 export async function bindDevices(
   addresses: readonly string[],
   options: BindOptions = {},
 ): Promise<Change[]> {
-  const { driver = 'vfio-pci' } = options;
+  const { driver = 'vfio-pci', persist = false } = options;
   const changes = planBind(addresses, options);
   const records = changes.map(({ bdf }): BindRecord => {
-    return { bdf, now: readDriverState(readPciDevice(bdf)), known: loadBinding(bdf) };
+    const now = readDriverState(readPciDevice(bdf));
+    return { bdf, now, known: loadBinding(bdf), rule: installedRule(bdf) };
   });
   const begun: BindRecord[] = [];
   try {
@@ -55,6 +59,7 @@ export async function bindDevices(
       saveBinding({ ...recordOf(record, driver), changing: process.pid });
       begun.push(record);
       await applyDriver(readPciDevice(record.bdf), { driver, override: driver });
+      if (persist) installRule(ruleFor(record.bdf, driver));
     }
   } catch (error) {
     for (const record of begun.reverse()) await rollBack(record);
@@ -69,6 +74,7 @@ interface BindRecord {
   readonly now: DriverState;
   /** The record of an earlier bind. */
   readonly known: SavedBinding | undefined;
+  readonly rule: UdevRule | undefined;
 }
 
 /** What an earlier bind has found is what comes back. */
@@ -77,9 +83,11 @@ function recordOf({ bdf, now, known }: BindRecord, driver: string): SavedBinding
 }
 
 /** Where the old driver does not take it back, the record stays, for `restore` to try again. */
-async function rollBack({ bdf, now, known }: BindRecord): Promise<void> {
+async function rollBack({ bdf, now, known, rule }: BindRecord): Promise<void> {
   try {
     await applyDriver(readPciDevice(bdf), now);
+    if (rule) installRule(rule);
+    else removeRule(bdf);
   } catch {
     return;
   }

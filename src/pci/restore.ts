@@ -1,5 +1,5 @@
 /** Giving bound devices back, each by itself: one that fails does not keep the others. */
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseBdf } from './address';
 import { assertNotOpen } from './assert-free';
@@ -14,20 +14,23 @@ import {
 } from './bind';
 import {
   forgetBinding,
-  hasRecord,
   isAbandoned,
   loadBinding,
+  recordPath,
   type SavedBinding,
   savedAddresses,
 } from './saved-bindings';
 import { PCI_DEVICES, type PciDevice, readPciDevice } from './sysfs';
+import { installedRule, ruledAddresses } from './udev-rule';
 
 export interface Restoration extends Change {
+  /** Files that go: the udev rule; of a device that was pulled out its record. */
+  readonly removes: readonly string[];
   /** Why it could not be given back. */
   readonly error: Error | null;
 }
 
-/** What restoring would write: without addresses, of all devices that are recorded. Nothing is changed. */
+/** What restoring would write: without addresses, of all devices with a record or a rule. Nothing is changed. */
 export function planRestore(addresses: readonly string[], force = false): Restoration[] {
   return toRestore(addresses).map((bdf) => planOne(bdf, force));
 }
@@ -59,15 +62,24 @@ function wasAbandoned(bdf: string): boolean {
   }
 }
 
+/** After a reboot there are no records, and only rules tell. */
 const toRestore = (addresses: readonly string[]) => [
-  ...new Set(addresses.length > 0 ? addresses.map(parseBdf) : savedAddresses()),
+  ...new Set(
+    addresses.length > 0 ? addresses.map(parseBdf) : [...savedAddresses(), ...ruledAddresses()],
+  ),
 ];
 
 function planOne(bdf: string, force: boolean): Restoration {
-  const nothing = { bdf, from: null, to: null, writes: [], error: null };
+  const rule = installedRule(bdf);
+  const removes = rule === undefined ? [] : [rule.path];
+  const nothing = { bdf, from: null, to: null, writes: [], removes, error: null };
   try {
-    // Pulled out since: there is nothing to give back.
-    if (hasRecord(bdf) && !existsSync(join(PCI_DEVICES, bdf))) return nothing;
+    if (!existsSync(join(PCI_DEVICES, bdf))) {
+      // Pulled out since: there is nothing to give back.
+      const record = recordPath(bdf);
+      const left = existsSync(record) ? [...removes, record] : removes;
+      if (left.length > 0) return { ...nothing, removes: left };
+    }
     const device = readPciDevice(bdf);
     const { driver: from = null } = device;
     const saved = loadBinding(bdf);
@@ -85,8 +97,9 @@ function planOne(bdf: string, force: boolean): Restoration {
 
 async function restoreOne(bdf: string, force: boolean): Promise<Restoration> {
   const plan = planOne(bdf, force);
-  if (plan.error) return plan;
   try {
+    for (const path of plan.removes) rmSync(path, { force: true });
+    if (plan.error) return plan;
     if (plan.writes.length > 0) await giveBack(readPciDevice(bdf), loadBinding(bdf));
     forgetBinding(bdf);
     return plan;

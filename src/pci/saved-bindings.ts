@@ -1,5 +1,5 @@
 /** Records of what devices had before they were bound, so that another process can give them back. */
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { VfioError } from '../errors';
 import type { DriverState } from './bind';
@@ -15,23 +15,23 @@ export interface SavedBinding {
   readonly changing: number | null;
 }
 
-const fileOf = (bdf: string) => join(STATE, `${bdf}.json`);
+export const recordPath = (bdf: string) => join(STATE, `${bdf}.json`);
 
 /** There is the whole record or none, whenever the process ends. */
 export function saveBinding(saved: SavedBinding): void {
   mkdirSync(STATE, { recursive: true, mode: 0o755 });
-  const temporary = `${fileOf(saved.bdf)}.${process.pid}`;
+  const temporary = `${recordPath(saved.bdf)}.${process.pid}`;
   writeFileSync(temporary, `${JSON.stringify(saved)}\n`);
-  renameSync(temporary, fileOf(saved.bdf));
+  renameSync(temporary, recordPath(saved.bdf));
 }
 
 export function forgetBinding(bdf: string): void {
-  rmSync(fileOf(bdf), { force: true });
+  rmSync(recordPath(bdf), { force: true });
 }
 
 /** @throws ERR_VFIO_MALFORMED */
 export function loadBinding(bdf: string): SavedBinding | undefined {
-  const text = readAttribute(fileOf(bdf));
+  const text = readAttribute(recordPath(bdf));
   if (text === undefined) return undefined;
   try {
     const saved = JSON.parse(text) as SavedBinding;
@@ -41,14 +41,10 @@ export function loadBinding(bdf: string): SavedBinding | undefined {
   } catch {
     // As one that says something else.
   }
-  throw new VfioError('ERR_VFIO_MALFORMED', `${fileOf(bdf)} is no record of a binding`, {
-    path: fileOf(bdf),
+  throw new VfioError('ERR_VFIO_MALFORMED', `${recordPath(bdf)} is no record of a binding`, {
+    path: recordPath(bdf),
     hint: 'remove it; then vfio restore lets the kernel choose the driver',
   });
-}
-
-export function hasRecord(bdf: string): boolean {
-  return existsSync(fileOf(bdf));
 }
 
 /** Devices that have a record, readable or not. */

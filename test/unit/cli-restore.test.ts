@@ -1,13 +1,13 @@
 /** Restoring where not all is as bind has left it: each device by itself. */
-import { existsSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { bindCommand, restoreCommand } from '../../src/cli/bind';
 import { saveBinding } from '../../src/pci/saved-bindings';
 import { readPciDevice } from '../../src/pci/sysfs';
 import * as machines from '../fixtures/machines';
 import { bootDriverCore, writes } from './fake-driver-core';
 import { bootMachine, removeMachine } from './fake-machine';
-import { STATE, SYS } from './fake-machine-paths';
+import { STATE, SYS, UDEV_RULES } from './fake-machine-paths';
 import { runCommand as run } from './run-command';
 
 jest.mock('../../src/pci/paths', () => require('./fake-machine-paths'));
@@ -100,4 +100,52 @@ describe('what killed binds left does not keep the next from its work', () => {
     writeFileSync(record(GPU), '');
     expect(await run(bindCommand, SOUND)).toMatchObject({ status: 0, err: '' });
   });
+});
+
+describe('the rule of --persist goes', () => {
+  const rule = (bdf: string) => join(UDEV_RULES, `70-vfio-${bdf}.rules`);
+  const reboot = () => rmSync(STATE, { recursive: true, force: true });
+
+  test('after a reboot, with the device bound by it', async () => {
+    await run(bindCommand, SOUND, '--persist');
+    reboot();
+    expect((await run(restoreCommand, '--dry-run')).out).toMatch(
+      /driver_override\necho 0000:01:00.1 > .*drivers_probe\nrm .*70-vfio-0000:01:00.1.rules\n$/,
+    );
+    expect(await run(restoreCommand)).toEqual({
+      status: 0,
+      out: `${SOUND}: vfio-pci -> the kernel's choice\nremoved ${rule(SOUND)}\n`,
+      err: '',
+    });
+    expect([driverOf(SOUND), existsSync(rule(SOUND))]).toEqual(['snd_hda_intel', false]);
+  });
+
+  test.each([[[]], [[SOUND]]])(
+    'with the device under its own driver all the same, by %j',
+    async (args) => {
+      mkdirSync(UDEV_RULES, { recursive: true });
+      writeFileSync(rule(SOUND), '');
+      expect((await run(restoreCommand, ...args)).out).toBe(`removed ${rule(SOUND)}\n`);
+      expect([existsSync(rule(SOUND)), writes()]).toEqual([false, []]);
+    },
+  );
+
+  test('with the card pulled out', async () => {
+    mkdirSync(UDEV_RULES, { recursive: true });
+    writeFileSync(rule(GONE), '');
+    saved(GONE, 'nvme');
+    expect((await run(restoreCommand, GONE)).out).toBe(
+      `removed ${rule(GONE)}\nremoved ${record(GONE)}\n`,
+    );
+    expect((await run(restoreCommand)).out).toBe('nothing to do\n');
+  });
+});
+
+test('a rule that cannot be written leaves nothing bound', async () => {
+  // Root may write on all but what is no directory.
+  mkdirSync(dirname(dirname(UDEV_RULES)), { recursive: true });
+  writeFileSync(dirname(UDEV_RULES), '');
+  const { status, out } = await run(bindCommand, SOUND, '--persist');
+  expect([status, out]).toEqual([1, '']);
+  expect([driverOf(SOUND), existsSync(record(SOUND))]).toEqual(['snd_hda_intel', false]);
 });
