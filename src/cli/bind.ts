@@ -7,6 +7,7 @@ import { readPciDevice } from '../pci/sysfs';
 import { ruleFor, type UdevRule } from '../pci/udev-rule';
 import { printable } from '../printable';
 import { errorDocument, printError } from './errors';
+import { interruptible } from './interrupt';
 import { jsonText, type Output } from './output';
 import { run, status } from './run';
 
@@ -19,7 +20,7 @@ interface BindFlags extends BindOptions {
 /** `vfio bind BDF...`: a transaction; all devices or none. */
 export function bindCommand(output: Output = process.stdout): Command {
   return new Command('bind')
-    .description('bind devices to vfio-pci; if one fails, or this is killed, all go back')
+    .description('bind devices to vfio-pci; if one fails, or a signal ends this, all go back')
     .argument('<BDF...>', 'PCI addresses, 0000:01:00.0')
     .option('--driver <NAME>', 'to another driver', 'vfio-pci')
     .option('--group', 'with all devices of their IOMMU groups, bridges left out')
@@ -34,7 +35,9 @@ export function bindCommand(output: Output = process.stdout): Command {
       run(async () => {
         const { dryRun, persist, json, driver } = flags;
         if (!dryRun) for (const { error } of await undoAbandoned()) printError(error);
-        const changes = await (dryRun ? planBind : bindDevices)(bdfs, flags);
+        const changes = dryRun
+          ? planBind(bdfs, flags)
+          : await interruptible((signal) => bindDevices(bdfs, { ...flags, signal }));
         const rules = persist ? changes.map(({ bdf }) => ruleFor(bdf, driver)) : [];
         if (json) {
           const results = changes.map((change, i) => ({ ...change, rule: rules[i] ?? null }));

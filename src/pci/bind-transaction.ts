@@ -11,7 +11,9 @@ import {
 } from './bind';
 import { iommuGroupMembers } from './iommu-group';
 import { isBridge } from './readiness';
+import { rolledBack } from './roll-back';
 import { forgetBinding, loadBinding, type SavedBinding, saveBinding } from './saved-bindings';
+import { withStateLock } from './state-lock';
 import { type PciDevice, readPciDevice } from './sysfs';
 import { installedRule, installRule, removeRule, ruleFor, type UdevRule } from './udev-rule';
 
@@ -23,6 +25,8 @@ export interface BindOptions {
   readonly force?: boolean;
   /** Also at each boot, by a udev rule. */
   readonly persist?: boolean;
+  /** Aborted, all go back, and it throws the reason. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -41,32 +45,32 @@ export function planBind(addresses: readonly string[], options: BindOptions = {}
 
 /**
  * Bind devices; if one, or a rule, fails, all have their old drivers, and rules, again.
- * @throws as `planBind`, and ERR_VFIO_BIND_FAILED, EACCES (not root)
+ * @throws as `planBind` and `withStateLock`, and ERR_VFIO_BIND_FAILED, EACCES (not root)
  */
-export async function bindDevices(
+export function bindDevices(
   addresses: readonly string[],
   options: BindOptions = {},
 ): Promise<Change[]> {
-  const { driver = 'vfio-pci', persist = false } = options;
-  const changes = planBind(addresses, options);
-  const records = changes.map(({ bdf }): BindRecord => {
-    const now = readDriverState(readPciDevice(bdf));
-    return { bdf, now, known: loadBinding(bdf), rule: installedRule(bdf) };
-  });
-  const begun: BindRecord[] = [];
-  try {
-    for (const record of records) {
-      saveBinding({ ...recordOf(record, driver), changing: process.pid });
-      begun.push(record);
-      await applyDriver(readPciDevice(record.bdf), { driver, override: driver });
-      if (persist) installRule(ruleFor(record.bdf, driver));
+  const { driver = 'vfio-pci', persist = false, signal } = options;
+  return withStateLock(async () => {
+    const changes = planBind(addresses, options);
+    const records = changes.map(({ bdf }) => stateOf(bdf));
+    const begun: BindRecord[] = [];
+    try {
+      for (const record of records) {
+        signal?.throwIfAborted();
+        saveBinding(savedState(record, driver, false));
+        begun.push(record);
+        await applyDriver(readPciDevice(record.bdf), { driver, override: driver });
+        if (persist) installRule(ruleFor(record.bdf, driver));
+      }
+      signal?.throwIfAborted();
+    } catch (error) {
+      throw await rollBack(begun.reverse(), error);
     }
-  } catch (error) {
-    for (const record of begun.reverse()) await rollBack(record);
-    throw error;
-  }
-  for (const record of begun) saveBinding(recordOf(record, driver));
-  return changes;
+    for (const record of begun) saveBinding(savedState(record, driver, true));
+    return changes;
+  });
 }
 
 interface BindRecord {
@@ -77,20 +81,34 @@ interface BindRecord {
   readonly rule: UdevRule | undefined;
 }
 
-/** What an earlier bind has found is what comes back. */
-function recordOf({ bdf, now, known }: BindRecord, driver: string): SavedBinding {
-  return { bdf, before: known?.before ?? now, driver, changing: null };
+function stateOf(bdf: string): BindRecord {
+  const now = readDriverState(readPciDevice(bdf));
+  return { bdf, now, known: loadBinding(bdf), rule: installedRule(bdf) };
 }
 
-/** Where the old driver does not take it back, the record stays, for `restore` to try again. */
-async function rollBack({ bdf, now, known, rule }: BindRecord): Promise<void> {
-  try {
-    await applyDriver(readPciDevice(bdf), now);
-    if (rule) installRule(rule);
-    else removeRule(bdf);
-  } catch {
-    return;
+/** What an earlier bind has found is what comes back. */
+function savedState({ bdf, now, known }: BindRecord, driver: string, complete: boolean) {
+  return { bdf, before: known?.before ?? now, driver, complete } satisfies SavedBinding;
+}
+
+/** Resolves to what to throw. */
+async function rollBack(begun: readonly BindRecord[], cause: unknown): Promise<unknown> {
+  const failures: string[] = [];
+  for (const record of begun) {
+    try {
+      await giveBack(record);
+    } catch (error) {
+      // Its record stays, for `restore` to try again.
+      failures.push((error as Error).message);
+    }
   }
+  return rolledBack(cause, failures, 'dmesg tells what was against it; vfio restore tries again');
+}
+
+async function giveBack({ bdf, now, known, rule }: BindRecord): Promise<void> {
+  await applyDriver(readPciDevice(bdf), now);
+  if (rule) installRule(rule);
+  else removeRule(bdf);
   if (known) saveBinding(known);
   else forgetBinding(bdf);
 }

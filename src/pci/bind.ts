@@ -7,6 +7,7 @@ import { isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
 import { allowsUnprotected } from './iommu-group';
 import { SYS } from './paths';
+import { rolledBack } from './roll-back';
 import { PCI_DRIVERS, type PciDevice, readAttribute, readLinkName, readPciDevice } from './sysfs';
 
 /** What of sysfs decides who drives a device. */
@@ -51,8 +52,11 @@ export async function bindDriver(address: string, driver = 'vfio-pci'): Promise<
   try {
     await applyDriver(device, { driver, override: driver });
   } catch (cause) {
-    await applyDriver(device, before);
-    throw cause;
+    const failures = await applyDriver(device, before).then(
+      () => [],
+      (error: Error) => [error.message],
+    );
+    throw rolledBack(cause, failures, 'dmesg tells what was against it');
   }
   let restored = false;
   return {
@@ -70,7 +74,7 @@ export async function bindDriver(address: string, driver = 'vfio-pci'): Promise<
 /** @throws ERR_VFIO_UNAVAILABLE (no such driver), ERR_VFIO_NO_IOMMU_GROUP */
 export function assertBindable(device: PciDevice, driver: string): void {
   assertDriver(driver);
-  if (driver.startsWith('vfio') && device.iommuGroup === undefined && !allowsUnprotected()) {
+  if (driver.includes('vfio') && device.iommuGroup === undefined && !allowsUnprotected()) {
     // The kernel would say EINVAL, after the old driver is gone.
     throw new VfioError('ERR_VFIO_NO_IOMMU_GROUP', `${device.bdf} is in no IOMMU group`, {
       device: device.bdf,

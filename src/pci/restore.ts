@@ -14,12 +14,12 @@ import {
 } from './bind';
 import {
   forgetBinding,
-  isAbandoned,
   loadBinding,
   recordPath,
   type SavedBinding,
   savedAddresses,
 } from './saved-bindings';
+import { withStateLock } from './state-lock';
 import { PCI_DEVICES, type PciDevice, readPciDevice } from './sysfs';
 import { installedRule, ruledAddresses } from './udev-rule';
 
@@ -35,27 +35,33 @@ export function planRestore(addresses: readonly string[], force = false): Restor
   return toRestore(addresses).map((bdf) => planOne(bdf, force));
 }
 
-/** Give devices back; what cannot be has its error. */
+/** Give devices back; what cannot be has its error. @throws ERR_VFIO_INVALID_BDF, and as `withStateLock` */
 export async function restoreDevices(
   addresses: readonly string[],
   force = false,
 ): Promise<Restoration[]> {
-  const done: Restoration[] = [];
-  for (const bdf of toRestore(addresses)) done.push(await restoreOne(bdf, force));
-  return done;
+  if (toRestore(addresses).length === 0) return [];
+  return withStateLock(() => restoreAll(toRestore(addresses), force));
 }
 
 /** Undo the changes whose process was killed midway; resolves to those that cannot be. */
 export async function undoAbandoned(): Promise<Restoration[]> {
-  const done: Restoration[] = [];
-  for (const bdf of savedAddresses().filter(wasAbandoned)) done.push(await restoreOne(bdf, false));
+  const incomplete = () => savedAddresses().filter(isIncomplete);
+  if (incomplete().length === 0) return [];
+  // Those of a process that is at work are complete, or undone, once the lock is free.
+  const done = await withStateLock(() => restoreAll(incomplete(), false));
   return done.filter(({ error }) => error !== null);
 }
 
-function wasAbandoned(bdf: string): boolean {
+async function restoreAll(addresses: readonly string[], force: boolean): Promise<Restoration[]> {
+  const done: Restoration[] = [];
+  for (const bdf of addresses) done.push(await restoreOne(bdf, force));
+  return done;
+}
+
+function isIncomplete(bdf: string): boolean {
   try {
-    const saved = loadBinding(bdf);
-    return saved !== undefined && isAbandoned(saved);
+    return loadBinding(bdf)?.complete === false;
   } catch {
     // Damaged: restore tells.
     return false;

@@ -11,8 +11,8 @@ export interface SavedBinding {
   readonly before: DriverState;
   /** What it was to be bound to. */
   readonly driver: string;
-  /** The process that is changing it; null once the change is complete. */
-  readonly changing: number | null;
+  /** False while it is being changed: seen under the lock, its process was killed. */
+  readonly complete: boolean;
 }
 
 export const recordPath = (bdf: string) => join(STATE, `${bdf}.json`);
@@ -50,15 +50,4 @@ export function loadBinding(bdf: string): SavedBinding | undefined {
 /** Devices that have a record, readable or not. */
 export function savedAddresses(): string[] {
   return listDirectory(STATE).flatMap((name) => /^(.+)\.json$/.exec(name)?.[1] ?? []);
-}
-
-/** Whether the process that began the change is gone, and will not end it. */
-export function isAbandoned({ changing }: SavedBinding): boolean {
-  if (changing === null) return false;
-  try {
-    process.kill(changing, 0);
-    return false;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ESRCH';
-  }
 }

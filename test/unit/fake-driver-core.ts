@@ -8,10 +8,11 @@ const actual = jest.requireActual<typeof import('node:fs/promises')>('node:fs/pr
 let native: Record<string, string> = {};
 let refusing: string | undefined;
 let written: string[] = [];
+let interrupt: (() => void) | undefined;
 
 /** Drivers that a device has without an override. */
 export function bootDriverCore(drivers: Record<string, string>): void {
-  [native, refusing, written] = [drivers, undefined, []];
+  [native, refusing, written, interrupt] = [drivers, undefined, [], undefined];
   for (const driver of Object.values(drivers)) {
     mkdirSync(join(SYS, 'bus/pci/drivers', driver), { recursive: true });
     writeFileSync(join(SYS, 'bus/pci/drivers', driver, 'bind'), '');
@@ -23,6 +24,11 @@ export function refuse(bdf: string): void {
   refusing = bdf;
 }
 
+/** What happens while the first device is probed. */
+export function whileProbing(action: () => void): void {
+  interrupt = action;
+}
+
 export const writes = () => written;
 
 export async function writeFile(path: string, text: string): Promise<void> {
@@ -30,7 +36,10 @@ export async function writeFile(path: string, text: string): Promise<void> {
   await actual.writeFile(path, text);
   written.push(`${basename(dirname(path))}/${basename(path)} ${text.trim()}`);
   if (path.endsWith('driver/unbind')) rmSync(dirname(path));
-  if (path.endsWith('drivers_probe')) probe(text);
+  if (!path.endsWith('drivers_probe')) return;
+  probe(text);
+  interrupt?.();
+  interrupt = undefined;
 }
 
 function probe(bdf: string): void {

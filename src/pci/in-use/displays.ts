@@ -14,7 +14,7 @@ export function displayUses(device: PciDevice): Use[] {
     return lit.map((name) => ({ kind: 'display', name, text: `${name} shows a picture` }));
   }
   const boot = readAttribute(join(device.path, 'boot_vga')) === '1' && device.driver !== undefined;
-  if (!boot || device.driver?.startsWith('vfio')) return [];
+  if (!boot || device.driver?.includes('vfio')) return [];
   return [
     { kind: 'display', name: device.bdf, text: 'it is the display that the machine booted with' },
   ];
