@@ -3,6 +3,7 @@ import type { Change } from '../pci/bind';
 import { type BindOptions, bindDevices, planBind } from '../pci/bind-transaction';
 import { readinessOf } from '../pci/readiness';
 import { planRestore, type Restoration, restoreDevices, undoAbandoned } from '../pci/restore';
+import { type BroughtBack, undoAbandonedVfs } from '../pci/saved-vfs';
 import { readPciDevice } from '../pci/sysfs';
 import { ruleFor, type UdevRule } from '../pci/udev-rule';
 import { printable } from '../printable';
@@ -61,12 +62,15 @@ export function restoreCommand(output: Output = process.stdout): Command {
     .option('--json', 'as a JSON array')
     .action((bdfs: string[], flags: { force?: true; dryRun?: true; json?: true }) =>
       run(async () => {
+        const vfs = flags.dryRun || bdfs.length > 0 ? [] : await undoAbandonedVfs();
         const done = flags.dryRun
           ? planRestore(bdfs, flags.force)
           : await restoreDevices(bdfs, flags.force);
-        output.write(flags.json ? restoredJson(done) : restoredText(done, flags.dryRun));
-        const failures = done.filter(({ error }) => error !== null);
-        if (!flags.json) for (const { error } of failures) printError(error);
+        const failures = [...vfs, ...done].filter(({ error }) => error !== null);
+        const text = restoredText(done, flags.dryRun) + vfsText(vfs);
+        const idle = failures.length === 0 ? 'nothing to do\n' : '';
+        output.write(flags.json ? restoredJson(done) : text || idle);
+        for (const { error } of flags.json ? vfs : failures) if (error) printError(error);
         return failures.length === 0 ? status.ok : status.failed;
       }),
     );
@@ -81,14 +85,15 @@ function restoredJson(done: readonly Restoration[]): string {
 }
 
 function restoredText(done: readonly Restoration[], dryRun: true | undefined): string {
-  const idle = done.every(
-    ({ error, writes, removes }) => error === null && writes.length + removes.length === 0,
-  );
-  if (idle) return 'nothing to do\n';
   const changed = done.filter(({ error, writes }) => error === null && writes.length > 0);
   const removed = done.flatMap(({ removes }) => removes);
   const told = removed.map((path) => `${dryRun ? 'rm' : 'removed'} ${printable(path)}\n`);
   return changesText(changed, dryRun) + told.join('');
+}
+
+function vfsText(vfs: readonly BroughtBack[]): string {
+  const back = vfs.filter(({ error }) => error === null);
+  return back.map(({ pf, count }) => `${pf}: ${count} VFs are back\n`).join('');
 }
 
 function changesText(changes: readonly Change[], dryRun: true | undefined): string {

@@ -18,6 +18,12 @@ export interface DriverState {
   readonly override: string;
 }
 
+/** Whether what a file said is one: it will be written to sysfs. */
+export function isDriverState({ driver, override }: DriverState): boolean {
+  const name = (value: unknown) => typeof value === 'string' && !/[/\s]/.test(value);
+  return (driver === null || name(driver)) && name(override);
+}
+
 /** A write to sysfs, as `echo text > path`. */
 export interface SysfsWrite {
   readonly path: string;

@@ -2,7 +2,7 @@
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseBdf } from './address';
-import { assertNotOpen } from './assert-free';
+import { assertNotOpen, assertVfsUnused } from './assert-free';
 import {
   applyDefaultDriver,
   applyDriver,
@@ -90,7 +90,10 @@ function planOne(bdf: string, force: boolean): Restoration {
     const { driver: from = null } = device;
     const saved = loadBinding(bdf);
     if (!saved && isTheKernels(device)) return { ...nothing, from, to: from };
-    if (!force) assertNotOpen(device);
+    if (!force) {
+      assertVfsUnused(device);
+      assertNotOpen(device);
+    }
     if (!saved) return { ...nothing, from, writes: defaultDriverWrites(device) };
     const { before } = saved;
     // Else it would have no driver at all in the end.

@@ -2,7 +2,7 @@
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { VfioError } from '../errors';
-import type { DriverState } from './bind';
+import { type DriverState, isDriverState } from './bind';
 import { STATE } from './paths';
 import { listDirectory, readAttribute } from './sysfs';
 
@@ -35,9 +35,7 @@ export function loadBinding(bdf: string): SavedBinding | undefined {
   if (text === undefined) return undefined;
   try {
     const saved = JSON.parse(text) as SavedBinding;
-    const { driver, override } = saved.before;
-    const name = (value: unknown) => typeof value === 'string' && !/[/\s]/.test(value);
-    if (saved.bdf === bdf && (driver === null || name(driver)) && name(override)) return saved;
+    if (saved.bdf === bdf && isDriverState(saved.before)) return saved;
   } catch {
     // As one that says something else.
   }
