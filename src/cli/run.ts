@@ -16,8 +16,9 @@ export async function run(command: () => Promise<Status> | Status): Promise<void
   }
 }
 
-/** A reader that has seen enough (`| head`) is no failure. */
+/** A reader that has seen enough (`| head`) is no failure; a full disk is. */
 function onOutputError(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(status.ok);
+  if (error.code === 'EPIPE') process.exit(status.ok);
+  printError(new Error(`writing output: ${error.code ?? error.message}`));
+  process.exit(status.failed);
 }
