@@ -31,6 +31,12 @@ export function sizeText(size: number): string {
   return `${value} ${units[unit]}`;
 }
 
+/** Other users' processes are hidden from all but root. */
+const notOpen = () =>
+  process.geteuid?.() === 0
+    ? 'not open'
+    : 'not open in a process that is visible here (root sees all)';
+
 function infoText(device: DeviceDetails): string {
   const rows: [string, string][] = [
     ['device', deviceTitle(device)],
@@ -60,7 +66,7 @@ function infoText(device: DeviceDetails): string {
     ['capabilities', device.capabilities?.join(', ') ?? 'not readable'],
     ...device.nodes.map(({ path, holders }): [string, string] => [
       'node',
-      `${path}, ${holders.length > 0 ? `open in ${holders.join(', ')}` : 'not open'}`,
+      `${path}, ${holders.length > 0 ? `open in ${holders.join(', ')}` : notOpen()}`,
     ]),
   ];
   return `${device.bdf}\n${tableText(rows.map(([name, value]) => [`  ${name}`, value]))}`;

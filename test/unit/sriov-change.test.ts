@@ -129,7 +129,7 @@ describe('with a VF open in a process', () => {
     expect([status, err]).toEqual([
       1,
       expect.stringMatching(
-        /^vfio: the VF 0000:03:10.0 is in use: open in dpdk \(pid 77\)\nvfio: .*--force/,
+        /^vfio: the VF 0000:03:10.0 is in use: open in dpdk \(pid 77\) by fd 5\nvfio: .*--force/,
       ),
     ]);
     expect(writes()).toEqual([]);
