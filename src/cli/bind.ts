@@ -33,7 +33,7 @@ export function bindCommand(output: Output = process.stdout): Command {
     .option('--dry-run', 'print what would be written, and write nothing')
     .option('--json', 'as a JSON array')
     .action((bdfs: string[], flags: BindFlags) =>
-      run(async () => {
+      run({ output, json: flags.json }, async () => {
         const { dryRun, persist, json, driver } = flags;
         if (!dryRun) for (const { error } of await undoAbandoned()) printError(error);
         const changes = dryRun
@@ -61,7 +61,7 @@ export function restoreCommand(output: Output = process.stdout): Command {
     .option('--dry-run', 'print what would be written, and write nothing')
     .option('--json', 'as a JSON array')
     .action((bdfs: string[], flags: { force?: true; dryRun?: true; json?: true }) =>
-      run(async () => {
+      run({ output, json: flags.json }, async () => {
         const vfs = flags.dryRun || bdfs.length > 0 ? [] : await undoAbandonedVfs();
         const done = flags.dryRun
           ? planRestore(bdfs, flags.force)

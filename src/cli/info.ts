@@ -11,7 +11,7 @@ export function infoCommand(output: Output = process.stdout): Command {
     .argument('<BDF>', 'PCI address, 0000:01:00.0')
     .option('--json', 'as a JSON object')
     .action((bdf: string, { json }: { json?: true }) =>
-      run(() => {
+      run({ output, json }, () => {
         const details = deviceDetails(bdf);
         output.write(json ? jsonText(details) : infoText(details));
         return status.ok;

@@ -43,7 +43,7 @@ export function regsCommand(output: Output = process.stdout): Command {
     .option('--vf-token <UUID>', 'the VF token to open the device with')
     .option('--json', 'as a JSON object; with --watch, one per reading')
     .action((bdf: string, region: RegionName, flags: RegsFlags) =>
-      run(async () => {
+      run({ output, json: flags.json }, async () => {
         const stop = new AbortController();
         process.once('SIGINT', () => stop.abort());
         await printRegisters(bdf, region, flags, output, stop.signal);

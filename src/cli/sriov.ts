@@ -24,7 +24,7 @@ export function sriovCommand(output: Output = process.stdout): Command {
     .option('--dry-run', 'print what would be written, and write nothing')
     .option('--json', 'as a JSON object')
     .action((address: string, n: string, { dryRun, json, ...options }: SriovFlags) =>
-      run(async () => {
+      run({ output, json }, async () => {
         const count = /^\d+$/.test(n) ? Number(n) : Number.NaN;
         if (!dryRun) for (const { error } of await undoAbandonedVfs()) if (error) printError(error);
         const plan = planVfs(address, count, options);

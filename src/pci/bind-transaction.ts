@@ -47,11 +47,13 @@ export function planBind(addresses: readonly string[], options: BindOptions = {}
  * Bind devices; if one, or a rule, fails, all have their old drivers, and rules, again.
  * @throws as `planBind` and `withStateLock`, and ERR_VFIO_BIND_FAILED, EACCES (not root)
  */
-export function bindDevices(
+export async function bindDevices(
   addresses: readonly string[],
   options: BindOptions = {},
 ): Promise<Change[]> {
   const { driver = 'vfio-pci', persist = false, signal } = options;
+  // What is refused need not wait for the lock, nor be root.
+  planBind(addresses, options);
   return withStateLock(async () => {
     const changes = planBind(addresses, options);
     const records = changes.map(({ bdf }) => stateOf(bdf));
