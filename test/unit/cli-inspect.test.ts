@@ -132,6 +132,19 @@ describe('vfio reset', () => {
     writeFileSync(join(ROOT, 'sys/bus/pci/devices/0000:03:00.1/reset'), '');
     expect((await reset('--force')).out).toBe('0000:03:00.1 was reset (flr)\n');
   });
+
+  test('a variant of vfio-pci is no kernel driver: it resets by VFIO', async () => {
+    const { devices, ...machine } = machines.sriovServer;
+    const igb = devices['0000:03:00.1']!;
+    const variant = { ...devices, '0000:03:00.1': { ...igb, driver: 'mlx5_vfio_pci' } };
+    bootMachine({ ...machine, devices: variant });
+    const { status, err } = await run(resetCommand, '0000:03:00.1');
+    // The fake kernel has no node for it.
+    expect([status, err]).toEqual([
+      1,
+      expect.stringMatching(/^vfio: open \S+\/dev\/vfio\/21: ENOENT/),
+    ]);
+  });
 });
 
 test('hostile sysfs and config bytes end in text or a message, never raw', async () => {
