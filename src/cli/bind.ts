@@ -1,30 +1,27 @@
 import { Command } from 'commander';
-import {
-  type BindOptions,
-  bindDevices,
-  type Change,
-  planBind,
-  planRestore,
-  restoreDevices,
-} from '../pci/bind-transaction';
+import type { Change } from '../pci/bind';
+import { type BindOptions, bindDevices, planBind } from '../pci/bind-transaction';
 import { readinessOf } from '../pci/readiness';
+import { planRestore, type Restoration, restoreDevices, undoAbandoned } from '../pci/restore';
+import { type BroughtBack, undoAbandonedVfs } from '../pci/saved-vfs';
 import { readPciDevice } from '../pci/sysfs';
-import { installRule, removeRule, ruleFor, type UdevRule } from '../pci/udev-rule';
-import { printable, printableLines } from '../printable';
+import { ruleFor, type UdevRule } from '../pci/udev-rule';
+import { printable } from '../printable';
+import { errorDocument, printError } from './errors';
+import { interruptible } from './interrupt';
 import { jsonText, type Output } from './output';
 import { run, status } from './run';
 
 interface BindFlags extends BindOptions {
   readonly driver: string;
   readonly dryRun?: true;
-  readonly persist?: true;
   readonly json?: true;
 }
 
 /** `vfio bind BDF...`: a transaction; all devices or none. */
 export function bindCommand(output: Output = process.stdout): Command {
   return new Command('bind')
-    .description('bind devices to vfio-pci; if one fails, or this is killed, all go back')
+    .description('bind devices to vfio-pci; if one fails, or a signal ends this, all go back')
     .argument('<BDF...>', 'PCI addresses, 0000:01:00.0')
     .option('--driver <NAME>', 'to another driver', 'vfio-pci')
     .option('--group', 'with all devices of their IOMMU groups, bridges left out')
@@ -36,10 +33,12 @@ export function bindCommand(output: Output = process.stdout): Command {
     .option('--dry-run', 'print what would be written, and write nothing')
     .option('--json', 'as a JSON array')
     .action((bdfs: string[], flags: BindFlags) =>
-      run(async () => {
+      run({ output, json: flags.json }, async () => {
         const { dryRun, persist, json, driver } = flags;
-        const changes = await (dryRun ? planBind : bindDevices)(bdfs, flags);
-        if (persist && !dryRun) for (const { bdf } of changes) installRule(bdf, driver);
+        if (!dryRun) for (const { error } of await undoAbandoned()) printError(error);
+        const changes = dryRun
+          ? planBind(bdfs, flags)
+          : await interruptible((signal) => bindDevices(bdfs, { ...flags, signal }));
         const rules = persist ? changes.map(({ bdf }) => ruleFor(bdf, driver)) : [];
         if (json) {
           const results = changes.map((change, i) => ({ ...change, rule: rules[i] ?? null }));
@@ -62,25 +61,48 @@ export function restoreCommand(output: Output = process.stdout): Command {
     .option('--dry-run', 'print what would be written, and write nothing')
     .option('--json', 'as a JSON array')
     .action((bdfs: string[], flags: { force?: true; dryRun?: true; json?: true }) =>
-      run(async () => {
-        const changes = flags.dryRun
+      run({ output, json: flags.json }, async () => {
+        const vfs = flags.dryRun || bdfs.length > 0 ? [] : await undoAbandonedVfs();
+        const done = flags.dryRun
           ? planRestore(bdfs, flags.force)
           : await restoreDevices(bdfs, flags.force);
-        if (!flags.dryRun) for (const { bdf } of changes) removeRule(bdf);
-        output.write(flags.json ? jsonText(changes) : changesText(changes, flags.dryRun));
-        return status.ok;
+        const failures = [...vfs, ...done].filter(({ error }) => error !== null);
+        const text = restoredText(done, flags.dryRun) + vfsText(vfs);
+        const idle = failures.length === 0 ? 'nothing to do\n' : '';
+        output.write(flags.json ? restoredJson(done) : text || idle);
+        for (const { error } of flags.json ? vfs : failures) if (error) printError(error);
+        return failures.length === 0 ? status.ok : status.failed;
       }),
     );
 }
 
+function restoredJson(done: readonly Restoration[]): string {
+  const document = ({ error, ...change }: Restoration) => ({
+    ...change,
+    error: error && errorDocument(error),
+  });
+  return jsonText(done.map(document));
+}
+
+function restoredText(done: readonly Restoration[], dryRun: true | undefined): string {
+  const changed = done.filter(({ error, writes }) => error === null && writes.length > 0);
+  const removed = done.flatMap(({ removes }) => removes);
+  const told = removed.map((path) => `${dryRun ? 'rm' : 'removed'} ${printable(path)}\n`);
+  return changesText(changed, dryRun) + told.join('');
+}
+
+function vfsText(vfs: readonly BroughtBack[]): string {
+  const back = vfs.filter(({ error }) => error === null);
+  return back.map(({ pf, count }) => `${pf}: ${count} VFs are back\n`).join('');
+}
+
 function changesText(changes: readonly Change[], dryRun: true | undefined): string {
-  if (changes.length === 0) return 'nothing to do\n';
   const lines = changes.flatMap(({ bdf, from, to, writes }) =>
     dryRun
       ? writes.map(({ path, text }) => `echo ${text.trim() || "''"} > ${path}`)
       : [`${bdf}: ${from ?? 'no driver'} -> ${to ?? "the kernel's choice"}`],
   );
-  return printableLines(`${lines.join('\n')}\n`);
+  return lines.map((line) => `${printable(line)}\n`).join('');
 }
 
 function rulesText(rules: readonly UdevRule[]): string {

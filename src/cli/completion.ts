@@ -18,7 +18,7 @@ export function completionCommand(
     .addArgument(new Argument('<SHELL>', 'for which shell').choices(Object.keys(scripts)))
     .addHelpText('after', help)
     .action((shell: keyof typeof scripts) =>
-      run(() => {
+      run({ output }, () => {
         output.write(scripts[shell](commandModel(loadAll())));
         return status.ok;
       }),

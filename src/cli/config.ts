@@ -22,7 +22,7 @@ export function configCommand(output: Output = process.stdout): Command {
     .option('--raw', 'the bytes in hex, as lspci -xxxx prints them and lspci -F reads them')
     .option('--json', 'as a JSON object')
     .action((bdf: string, { json, raw }: ConfigFlags) =>
-      run(() => {
+      run({ output, json }, () => {
         const pci = readPciDevice(bdf);
         const bytes = readConfigBytes(bdf);
         if (raw && json) {

@@ -11,13 +11,14 @@ const statuses = { ok: status.ok, warning: status.failed, blocked: status.blocke
 export function doctorCommand(output: Output = process.stdout): Command {
   return new Command('doctor')
     .description(
-      'find what keeps user-space drivers from working; exit 0 ready, 1 warnings, 2 blocked',
+      'find what keeps user-space drivers from working; exit 0 ready, 1 warnings, 2 blocked, 3 not examined',
     )
+    .exitOverride(({ exitCode }) => process.exit(exitCode && status.notExamined))
     .argument('[BDF]', 'also examine this device')
     .option('--fix', 'print a script of the fixes; nothing is changed')
     .option('--json', 'as a JSON array')
     .action((bdf: string | undefined, { fix, json }: { fix?: true; json?: true }) =>
-      run(() => {
+      run({ output, json, failure: status.notExamined }, () => {
         const findings = examine(bdf);
         if (json) output.write(jsonText(findings));
         else if (fix) output.write(printableLines(fixScript(findings)));

@@ -13,3 +13,15 @@ export function printError(error: unknown, stderr: Writable = process.stderr): v
   print(error instanceof Error ? error.message : String(error));
   if ((error instanceof VfioError || error instanceof LabError) && error.hint) print(error.hint);
 }
+
+export interface ErrorDocument {
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string | null;
+}
+
+/** What `--json` has for a failure. */
+export function errorDocument(error: unknown): ErrorDocument {
+  const { code, message, hint } = error as Partial<VfioError>;
+  return { code: code ?? 'ERR_UNKNOWN', message: message ?? String(error), hint: hint ?? null };
+}

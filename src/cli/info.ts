@@ -11,7 +11,7 @@ export function infoCommand(output: Output = process.stdout): Command {
     .argument('<BDF>', 'PCI address, 0000:01:00.0')
     .option('--json', 'as a JSON object')
     .action((bdf: string, { json }: { json?: true }) =>
-      run(() => {
+      run({ output, json }, () => {
         const details = deviceDetails(bdf);
         output.write(json ? jsonText(details) : infoText(details));
         return status.ok;
@@ -30,6 +30,12 @@ export function sizeText(size: number): string {
   }
   return `${value} ${units[unit]}`;
 }
+
+/** Other users' processes are hidden from all but root. */
+const notOpen = () =>
+  process.geteuid?.() === 0
+    ? 'not open'
+    : 'not open in a process that is visible here (root sees all)';
 
 function infoText(device: DeviceDetails): string {
   const rows: [string, string][] = [
@@ -60,7 +66,7 @@ function infoText(device: DeviceDetails): string {
     ['capabilities', device.capabilities?.join(', ') ?? 'not readable'],
     ...device.nodes.map(({ path, holders }): [string, string] => [
       'node',
-      `${path}, ${holders.length > 0 ? `open in ${holders.join(', ')}` : 'not open'}`,
+      `${path}, ${holders.length > 0 ? `open in ${holders.join(', ')}` : notOpen()}`,
     ]),
   ];
   return `${device.bdf}\n${tableText(rows.map(([name, value]) => [`  ${name}`, value]))}`;

@@ -22,7 +22,7 @@ export function listCommand(output: Output = process.stdout): Command {
     .option('--group <N>', 'only of an IOMMU group')
     .option('--json', 'as a JSON array')
     .action((flags: ListFlags) =>
-      run(() => {
+      run({ output, json: flags.json }, () => {
         const names = readPciNames();
         const devices = pciDevices().map((pci) => describeDevice(pci, names));
         const listed = devices.filter(filterOf(flags));

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Argument, Command } from 'commander';
+import { Argument, Command, InvalidArgumentError } from 'commander';
 import { openDevice } from '../device/open';
 import { type RegionName, regionIndices } from '../device/region';
 import { VfioError } from '../errors';
@@ -20,7 +20,7 @@ interface RegsFlags {
   map?: string;
   offset: string;
   length?: string;
-  watch?: string | true;
+  watch?: number | true;
   unsafeRead?: true;
   vfToken?: string;
   json?: true;
@@ -38,12 +38,12 @@ export function regsCommand(output: Output = process.stdout): Command {
     .option('--map <FILE>', 'names: {"STATUS": {"offset": "0x8", "bits": 32, "fields": {"LU": 1}}}')
     .option('--offset <BYTES>', 'where to start without a map', '0')
     .option('--length <BYTES>', 'how much without a map (256, or to the end)')
-    .option('--watch [MS]', 'read again every 1000 ms, or MS, and print what changed')
+    .option('--watch [MS]', 'read again every 1000 ms, or MS, and print what changed', milliseconds)
     .option('--unsafe-read', 'yes, read a BAR: reading a register may have side effects')
     .option('--vf-token <UUID>', 'the VF token to open the device with')
     .option('--json', 'as a JSON object; with --watch, one per reading')
     .action((bdf: string, region: RegionName, flags: RegsFlags) =>
-      run(async () => {
+      run({ output, json: flags.json }, async () => {
         const stop = new AbortController();
         process.once('SIGINT', () => stop.abort());
         await printRegisters(bdf, region, flags, output, stop.signal);
@@ -64,12 +64,7 @@ export async function printRegisters(
     flags.map === undefined ? undefined : parseRegisterMap(readFileSync(flags.map, 'utf8'));
   const start = numberOf('--offset', flags.offset);
   const length = flags.length === undefined ? undefined : numberOf('--length', flags.length);
-  const every =
-    flags.watch === true
-      ? 1000
-      : flags.watch === undefined
-        ? undefined
-        : numberOf('--watch', flags.watch);
+  const every = flags.watch === true ? 1000 : flags.watch;
 
   const { source, close } = await openSource(bdf, region, flags);
   try {
@@ -93,6 +88,16 @@ export async function printRegisters(
   } finally {
     await close();
   }
+}
+
+/** setTimeout() takes no more than 31 bits. */
+const LONGEST_WAIT_MS = 2 ** 31 - 1;
+
+/** At least 1: without a pause it would keep a processor and the device busy. */
+function milliseconds(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= 1 && value <= LONGEST_WAIT_MS) return value;
+  throw new InvalidArgumentError(`It is 1 to ${LONGEST_WAIT_MS} ms.`);
 }
 
 function numberOf(option: string, text: string): number {

@@ -13,7 +13,7 @@ export function resetCommand(output: Output = process.stdout): Command {
     .option('--vf-token <UUID>', 'the VF token to open the device with')
     .option('--json', 'as a JSON object')
     .action((address: string, { json, ...options }: ResetOptions & { json?: true }) =>
-      run(async () => {
+      run({ output, json }, async () => {
         const bdf = parseBdf(address);
         const method = (await resetDevice(bdf, options)) ?? null;
         const text = `${bdf} was reset${method === null ? '' : ` (${method})`}\n`;

@@ -1,5 +1,8 @@
 import { Command } from 'commander';
 import { changeVfs, planVfs, type SriovOptions } from '../device/sriov-change';
+import { undoAbandonedVfs } from '../pci/saved-vfs';
+import { printError } from './errors';
+import { interruptible } from './interrupt';
 import { jsonText, type Output } from './output';
 import { run, status } from './run';
 
@@ -11,7 +14,9 @@ interface SriovFlags extends SriovOptions {
 /** `vfio sriov BDF N`: how many VFs a PF has. */
 export function sriovCommand(output: Output = process.stdout): Command {
   return new Command('sriov')
-    .description('set the number of VFs of a PF; if it fails, there are as many as before')
+    .description(
+      'set the number of VFs of a PF; if it fails, or a signal ends it, the old ones are back',
+    )
     .argument('<BDF>', 'PCI address of the PF')
     .argument('<N>', 'number of VFs; 0 removes them')
     .option('--vf-token <UUID>', 'what openers of the VFs have to show (PF under vfio-pci)')
@@ -19,15 +24,18 @@ export function sriovCommand(output: Output = process.stdout): Command {
     .option('--dry-run', 'print what would be written, and write nothing')
     .option('--json', 'as a JSON object')
     .action((address: string, n: string, { dryRun, json, ...options }: SriovFlags) =>
-      run(async () => {
+      run({ output, json }, async () => {
         const count = /^\d+$/.test(n) ? Number(n) : Number.NaN;
+        if (!dryRun) for (const { error } of await undoAbandonedVfs()) if (error) printError(error);
         const plan = planVfs(address, count, options);
         if (dryRun) {
           const lines = plan.writes.map(({ path, text }) => `echo ${text} > ${path}\n`);
           output.write(json ? jsonText(plan) : lines.join(''));
           return status.ok;
         }
-        const vfs = await changeVfs(address, count, options);
+        const vfs = await interruptible((signal) =>
+          changeVfs(address, count, { ...options, signal }),
+        );
         const text = `${plan.bdf}: ${plan.from} -> ${plan.to} VFs\n`;
         output.write(
           json ? jsonText({ ...plan, vfs }) : text + vfs.map((vf) => `  ${vf}\n`).join(''),

@@ -33,7 +33,7 @@ export function topologyCommand(output: Output = process.stdout): Command {
     .option('--json', 'as JSON')
     .action((bdfs: string[], { format, split, json }: TopologyFlags, command: Command) => {
       if (bdfs.length !== (split ? 2 : 0)) command.error('vfio: --split takes two addresses');
-      return run(() => {
+      return run({ output, json }, () => {
         const roots = readTopology();
         if (!split) {
           output.write(json ? jsonText(roots) : formats[format](roots));

@@ -19,7 +19,7 @@ export function uapiCommand(): Command {
       'with what the running kernel has for a device; one bound to vfio-pci is opened, which resets it',
     )
     .action(({ json, probe }: UapiFlags) =>
-      run(async () => {
+      run({ output: process.stdout, json }, async () => {
         const document = uapiDocument(probe === undefined ? undefined : await probeUapi(probe));
         process.stdout.write(json ? `${JSON.stringify(document, null, 2)}\n` : uapiText(document));
         return status.ok;

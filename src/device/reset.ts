@@ -25,7 +25,7 @@ export async function resetDevice(
 ): Promise<string | undefined> {
   const { bdf, path, driver } = readPciDevice(address);
   const [method] = resetMethods(bdf);
-  if (driver?.startsWith('vfio')) {
+  if (driver?.includes('vfio')) {
     const device = await openDevice(bdf, vfToken === undefined ? {} : { vfToken });
     try {
       await device.reset();

@@ -1,8 +1,11 @@
 /** Changing the number of VFs as a transaction, with the token that their users will show. */
 import { VfioError } from '../errors';
-import { deviceHolders } from '../pci/device-nodes';
-import { usesOf } from '../pci/in-use';
+import { assertVfsUnused } from '../pci/assert-free';
+import type { SysfsWrite } from '../pci/bind';
+import { rolledBack } from '../pci/roll-back';
+import { bringBack, forgetVfs, type SavedVfs, saveVfs, vfsOf } from '../pci/saved-vfs';
 import { Sriov } from '../pci/sriov';
+import { withStateLock } from '../pci/state-lock';
 import { readPciDevice } from '../pci/sysfs';
 import { openDevice } from './open';
 import { vfTokenBytes } from './vf-token';
@@ -12,13 +15,15 @@ export interface SriovOptions {
   readonly vfToken?: string;
   /** Also if VFs that are there now are in use, and will go. */
   readonly force?: boolean;
+  /** Aborted, the VFs come back that there were, and it throws the reason. */
+  readonly signal?: AbortSignal;
 }
 
 export interface SriovPlan {
   readonly bdf: string;
   readonly from: number;
   readonly to: number;
-  readonly writes: readonly { readonly path: string; readonly text: string }[];
+  readonly writes: readonly SysfsWrite[];
 }
 
 /**
@@ -27,10 +32,10 @@ export interface SriovPlan {
  * (a token for a PF that has no vfio driver), EBUSY (a VF is in use)
  */
 export function planVfs(address: string, count: number, options: SriovOptions = {}): SriovPlan {
-  const { bdf, path, driver } = readPciDevice(address);
+  const device = readPciDevice(address);
+  const { bdf, path, driver } = device;
   const { vfToken, force = false } = options;
-  const sriov = new Sriov(bdf);
-  const { totalVfs, numVfs } = sriov;
+  const { totalVfs, numVfs } = new Sriov(bdf);
   if (totalVfs === 0) {
     throw new VfioError('ERR_VFIO_NO_SRIOV', `${bdf} has no SR-IOV`, { device: bdf });
   }
@@ -47,7 +52,7 @@ export function planVfs(address: string, count: number, options: SriovOptions = 
       });
     }
   }
-  if (numVfs !== count && !force) for (const vf of sriov.vfs()) assertUnused(vf);
+  if (numVfs !== count && !force) assertVfsUnused(device);
   const counts =
     numVfs === count ? [] : [...(numVfs === 0 ? [] : [0]), ...(count === 0 ? [] : [count])];
   const writes = counts.map((text) => ({ path: `${path}/sriov_numvfs`, text: String(text) }));
@@ -55,38 +60,50 @@ export function planVfs(address: string, count: number, options: SriovOptions = 
 }
 
 /**
- * Set the token if one is given, then the number of VFs; if that fails there are as many as before.
- * Resolves to their addresses.
- * @throws as `planVfs` and `openDevice`
+ * Set the token if one is given, then the number of VFs; if that fails, those that there were are
+ * back, under their drivers. Resolves to their addresses.
+ * @throws as `planVfs`, `withStateLock` and `openDevice`
  */
-export async function changeVfs(
+export function changeVfs(
   address: string,
   count: number,
   options: SriovOptions = {},
 ): Promise<string[]> {
-  const { bdf, from } = planVfs(address, count, options);
-  if (options.vfToken !== undefined) {
-    // The kernel takes a token from who opens the PF, and keeps it.
-    await (await openDevice(bdf, { vfToken: options.vfToken })).close();
-  }
-  const sriov = new Sriov(bdf);
-  try {
-    return await sriov.setNumVfs(count);
-  } catch (error) {
-    if (sriov.numVfs !== from) await sriov.setNumVfs(from);
-    throw error;
-  }
+  return withStateLock(async () => {
+    const { bdf } = planVfs(address, count, options);
+    if (options.vfToken !== undefined) {
+      // The kernel takes a token from who opens the PF, and keeps it.
+      await (await openDevice(bdf, { vfToken: options.vfToken })).close();
+    }
+    const before = vfsOf(bdf);
+    if (before.vfs.length > 0) saveVfs(before);
+    try {
+      await replaceVfs(bdf, count, options.signal);
+    } catch (cause) {
+      throw await undo(before, cause);
+    }
+    forgetVfs(bdf);
+    return new Sriov(bdf).vfs();
+  });
 }
 
-function assertUnused(bdf: string): void {
-  const vf = readPciDevice(bdf);
-  const uses = [
-    ...usesOf(vf).map(({ text }) => text),
-    ...deviceHolders(vf).map((who) => `open in ${who}`),
-  ];
-  if (uses.length === 0) return;
-  throw new VfioError('EBUSY', `the VF ${bdf} is in use: ${uses.join('; ')}`, {
+/** By way of 0, which is where it can be interrupted. */
+async function replaceVfs(bdf: string, count: number, signal?: AbortSignal): Promise<void> {
+  const sriov = new Sriov(bdf);
+  signal?.throwIfAborted();
+  if (sriov.numVfs !== count) await sriov.setNumVfs(0);
+  signal?.throwIfAborted();
+  await sriov.setNumVfs(count);
+  if (sriov.numVfs === count) return;
+  throw new VfioError('ERR_VFIO_UNSUPPORTED', `${bdf} has ${sriov.numVfs} VFs, not ${count}`, {
     device: bdf,
-    hint: 'all VFs go when their number changes; --force does it all the same',
+    hint: `dmesg tells what the driver of ${bdf} had against it`,
   });
+}
+
+/** Resolves to what to throw; where not all came back, the record stays for the next to try again. */
+async function undo(before: SavedVfs, cause: unknown): Promise<unknown> {
+  const failures = await bringBack(before);
+  if (failures.length === 0) forgetVfs(before.pf);
+  return rolledBack(cause, failures, 'vfio restore tries again; dmesg tells what was against it');
 }

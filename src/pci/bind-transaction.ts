@@ -1,29 +1,21 @@
 /** Binding several devices at once: saved first, all or none, given back by any later process. */
 import { VfioError } from '../errors';
-import { parseBdf } from './address';
+import { assertUnused } from './assert-free';
 import {
-  applyDefaultDriver,
   applyDriver,
   assertBindable,
+  type Change,
   type DriverState,
-  defaultDriverWrites,
   driverWrites,
   readDriverState,
-  type SysfsWrite,
 } from './bind';
-import { deviceHolders } from './device-nodes';
-import { usesOf } from './in-use';
 import { iommuGroupMembers } from './iommu-group';
 import { isBridge } from './readiness';
-import {
-  forgetBinding,
-  isAbandoned,
-  loadBinding,
-  type SavedBinding,
-  saveBinding,
-  savedBindings,
-} from './saved-bindings';
+import { rolledBack } from './roll-back';
+import { forgetBinding, loadBinding, type SavedBinding, saveBinding } from './saved-bindings';
+import { withStateLock } from './state-lock';
 import { type PciDevice, readPciDevice } from './sysfs';
+import { installedRule, installRule, removeRule, ruleFor, type UdevRule } from './udev-rule';
 
 export interface BindOptions {
   readonly driver?: string;
@@ -31,59 +23,56 @@ export interface BindOptions {
   readonly group?: boolean;
   /** Also devices that the system uses. */
   readonly force?: boolean;
-}
-
-export interface Change {
-  readonly bdf: string;
-  readonly from: string | null;
-  readonly to: string | null;
-  readonly writes: readonly SysfsWrite[];
+  /** Also at each boot, by a udev rule. */
+  readonly persist?: boolean;
+  /** Aborted, all go back, and it throws the reason. */
+  readonly signal?: AbortSignal;
 }
 
 /**
  * What binding would write. Nothing is changed.
  * @throws EBUSY (in use), ERR_VFIO_UNAVAILABLE, ERR_VFIO_NO_IOMMU_GROUP, ERR_VFIO_NO_DEVICE
  */
-export async function planBind(
-  addresses: readonly string[],
-  options: BindOptions = {},
-): Promise<Change[]> {
+export function planBind(addresses: readonly string[], options: BindOptions = {}): Change[] {
   const { driver = 'vfio-pci', force = false } = options;
   const devices = targets(addresses, options);
   for (const device of devices) {
-    await assertBindable(device, driver);
+    assertBindable(device, driver);
     if (!force && device.driver !== driver) assertUnused(device);
   }
   return devices.map((device) => change(device, { driver, override: driver }));
 }
 
 /**
- * Bind devices; if one fails, all have their old drivers again. What a killed one left is undone first.
- * @throws as `planBind`, and ERR_VFIO_BIND_FAILED, EACCES (not root)
+ * Bind devices; if one, or a rule, fails, all have their old drivers, and rules, again.
+ * @throws as `planBind` and `withStateLock`, and ERR_VFIO_BIND_FAILED, EACCES (not root)
  */
 export async function bindDevices(
   addresses: readonly string[],
   options: BindOptions = {},
 ): Promise<Change[]> {
-  const { driver = 'vfio-pci' } = options;
-  await undoAbandoned();
-  const changes = await planBind(addresses, options);
-  const records = changes.map(({ bdf }): BindRecord => {
-    return { bdf, now: readDriverState(readPciDevice(bdf)), known: loadBinding(bdf) };
-  });
-  const begun: BindRecord[] = [];
-  try {
-    for (const record of records) {
-      saveBinding({ ...recordOf(record, driver), changing: process.pid });
-      begun.push(record);
-      await applyDriver(readPciDevice(record.bdf), { driver, override: driver });
+  const { driver = 'vfio-pci', persist = false, signal } = options;
+  // What is refused need not wait for the lock, nor be root.
+  planBind(addresses, options);
+  return withStateLock(async () => {
+    const changes = planBind(addresses, options);
+    const records = changes.map(({ bdf }) => stateOf(bdf));
+    const begun: BindRecord[] = [];
+    try {
+      for (const record of records) {
+        signal?.throwIfAborted();
+        saveBinding(savedState(record, driver, false));
+        begun.push(record);
+        await applyDriver(readPciDevice(record.bdf), { driver, override: driver });
+        if (persist) installRule(ruleFor(record.bdf, driver));
+      }
+      signal?.throwIfAborted();
+    } catch (error) {
+      throw await rollBack(begun.reverse(), error);
     }
-  } catch (error) {
-    for (const record of begun.reverse()) await rollBack(record);
-    throw error;
-  }
-  for (const record of begun) saveBinding(recordOf(record, driver));
-  return changes;
+    for (const record of begun) saveBinding(savedState(record, driver, true));
+    return changes;
+  });
 }
 
 interface BindRecord {
@@ -91,67 +80,39 @@ interface BindRecord {
   readonly now: DriverState;
   /** The record of an earlier bind. */
   readonly known: SavedBinding | undefined;
+  readonly rule: UdevRule | undefined;
+}
+
+function stateOf(bdf: string): BindRecord {
+  const now = readDriverState(readPciDevice(bdf));
+  return { bdf, now, known: loadBinding(bdf), rule: installedRule(bdf) };
 }
 
 /** What an earlier bind has found is what comes back. */
-function recordOf({ bdf, now, known }: BindRecord, driver: string): SavedBinding {
-  return { bdf, before: known?.before ?? now, driver, changing: null };
+function savedState({ bdf, now, known }: BindRecord, driver: string, complete: boolean) {
+  return { bdf, before: known?.before ?? now, driver, complete } satisfies SavedBinding;
 }
 
-/** Where the old driver does not take it back, the record stays, for `restore` to try again. */
-async function rollBack({ bdf, now, known }: BindRecord): Promise<void> {
-  try {
-    await applyDriver(readPciDevice(bdf), now);
-  } catch {
-    return;
+/** Resolves to what to throw. */
+async function rollBack(begun: readonly BindRecord[], cause: unknown): Promise<unknown> {
+  const failures: string[] = [];
+  for (const record of begun) {
+    try {
+      await giveBack(record);
+    } catch (error) {
+      // Its record stays, for `restore` to try again.
+      failures.push((error as Error).message);
+    }
   }
+  return rolledBack(cause, failures, 'dmesg tells what was against it; vfio restore tries again');
+}
+
+async function giveBack({ bdf, now, known, rule }: BindRecord): Promise<void> {
+  await applyDriver(readPciDevice(bdf), now);
+  if (rule) installRule(rule);
+  else removeRule(bdf);
   if (known) saveBinding(known);
   else forgetBinding(bdf);
-}
-
-/** What restoring would write: without addresses, of all devices that are recorded. */
-export function planRestore(addresses: readonly string[], force = false): Change[] {
-  const bdfs =
-    addresses.length > 0 ? addresses.map(parseBdf) : savedBindings().map(({ bdf }) => bdf);
-  return bdfs.flatMap((bdf): Change[] => {
-    const device = readPciDevice(bdf);
-    const saved = loadBinding(bdf);
-    if (!saved && isTheKernels(device)) return [];
-    if (!force) assertNotOpen(device);
-    if (saved) return [change(device, saved.before)];
-    // Bound by other means, or before a reboot: the kernel knows best.
-    const { driver: from = null } = device;
-    return [{ bdf, from, to: null, writes: defaultDriverWrites(device) }];
-  });
-}
-
-/** Nobody has bound it to something else: there is nothing to restore. */
-function isTheKernels(device: PciDevice): boolean {
-  const { driver, override } = readDriverState(device);
-  return override === '' && driver !== null && !driver.includes('vfio');
-}
-
-/** Give devices back. @throws ERR_VFIO_BIND_FAILED, EACCES, EBUSY (open in a process) */
-export async function restoreDevices(
-  addresses: readonly string[],
-  force = false,
-): Promise<Change[]> {
-  const changes = planRestore(addresses, force);
-  for (const { bdf } of changes) {
-    const device = readPciDevice(bdf);
-    const saved = loadBinding(bdf);
-    await (saved ? applyDriver(device, saved.before) : applyDefaultDriver(device));
-    forgetBinding(bdf);
-  }
-  return changes;
-}
-
-/** Changes whose process was killed midway. */
-export async function undoAbandoned(): Promise<void> {
-  for (const saved of savedBindings().filter(isAbandoned)) {
-    await applyDriver(readPciDevice(saved.bdf), saved.before);
-    forgetBinding(saved.bdf);
-  }
 }
 
 function targets(addresses: readonly string[], { group }: BindOptions): PciDevice[] {
@@ -175,25 +136,4 @@ function targets(addresses: readonly string[], { group }: BindOptions): PciDevic
 function change(device: PciDevice, wanted: DriverState): Change {
   const { bdf, driver: from = null } = device;
   return { bdf, from, to: wanted.driver, writes: driverWrites(device, wanted) };
-}
-
-function assertUnused(device: PciDevice): void {
-  const uses = usesOf(device).map(({ text }) => text);
-  if (uses.length > 0) {
-    throw new VfioError('EBUSY', `${device.bdf} is in use: ${uses.join('; ')}`, {
-      device: device.bdf,
-      hint: 'unmount it, or move the route or session, first; --force binds it all the same',
-    });
-  }
-  assertNotOpen(device);
-}
-
-/** An unbind would wait until whoever has it open lets go. */
-function assertNotOpen(device: PciDevice): void {
-  const holders = deviceHolders(device);
-  if (holders.length === 0 || device.driver === undefined) return;
-  throw new VfioError('EBUSY', `${device.bdf} is open in ${holders.join(', ')}`, {
-    device: device.bdf,
-    hint: 'end that process first; --force asks it to let go, and waits until it does',
-  });
 }

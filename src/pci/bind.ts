@@ -1,12 +1,13 @@
 /** Binding a device to a driver as a transaction: save, bind, verify, roll back. */
 
-import { constants } from 'node:fs';
-import { access, writeFile } from 'node:fs/promises';
+import { constants, existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
 import { allowsUnprotected } from './iommu-group';
 import { SYS } from './paths';
+import { rolledBack } from './roll-back';
 import { PCI_DRIVERS, type PciDevice, readAttribute, readLinkName, readPciDevice } from './sysfs';
 
 /** What of sysfs decides who drives a device. */
@@ -17,10 +18,24 @@ export interface DriverState {
   readonly override: string;
 }
 
+/** Whether what a file said is one: it will be written to sysfs. */
+export function isDriverState({ driver, override }: DriverState): boolean {
+  const name = (value: unknown) => typeof value === 'string' && !/[/\s]/.test(value);
+  return (driver === null || name(driver)) && name(override);
+}
+
 /** A write to sysfs, as `echo text > path`. */
 export interface SysfsWrite {
   readonly path: string;
   readonly text: string;
+}
+
+/** A device from one driver to another; null for none or, where the kernel chooses, for its choice. */
+export interface Change {
+  readonly bdf: string;
+  readonly from: string | null;
+  readonly to: string | null;
+  readonly writes: readonly SysfsWrite[];
 }
 
 export interface Binding {
@@ -39,12 +54,15 @@ export interface Binding {
 export async function bindDriver(address: string, driver = 'vfio-pci'): Promise<Binding> {
   const device = readPciDevice(address);
   const before = readDriverState(device);
-  await assertBindable(device, driver);
+  assertBindable(device, driver);
   try {
     await applyDriver(device, { driver, override: driver });
   } catch (cause) {
-    await applyDriver(device, before);
-    throw cause;
+    const failures = await applyDriver(device, before).then(
+      () => [],
+      (error: Error) => [error.message],
+    );
+    throw rolledBack(cause, failures, 'dmesg tells what was against it');
   }
   let restored = false;
   return {
@@ -60,9 +78,9 @@ export async function bindDriver(address: string, driver = 'vfio-pci'): Promise<
 }
 
 /** @throws ERR_VFIO_UNAVAILABLE (no such driver), ERR_VFIO_NO_IOMMU_GROUP */
-export async function assertBindable(device: PciDevice, driver: string): Promise<void> {
-  await assertDriver(driver);
-  if (driver.startsWith('vfio') && device.iommuGroup === undefined && !allowsUnprotected()) {
+export function assertBindable(device: PciDevice, driver: string): void {
+  assertDriver(driver);
+  if (driver.includes('vfio') && device.iommuGroup === undefined && !allowsUnprotected()) {
     // The kernel would say EINVAL, after the old driver is gone.
     throw new VfioError('ERR_VFIO_NO_IOMMU_GROUP', `${device.bdf} is in no IOMMU group`, {
       device: device.bdf,
@@ -77,18 +95,14 @@ export function readDriverState({ path, driver }: PciDevice): DriverState {
   return { driver: driver ?? null, override: none ? '' : override };
 }
 
-async function assertDriver(driver: string): Promise<void> {
+/** @throws ERR_VFIO_UNAVAILABLE */
+export function assertDriver(driver: string): void {
   const path = join(PCI_DRIVERS, driver);
-  try {
-    if (driver === '' || driver.includes('/')) throw new Error('not a name');
-    await access(path);
-  } catch (cause) {
-    throw new VfioError('ERR_VFIO_UNAVAILABLE', `the kernel has no PCI driver ${driver}`, {
-      path,
-      hint: driver === 'vfio-pci' ? hints.modulesMissing() : `modprobe ${driver}`,
-      cause,
-    });
-  }
+  if (/^[^/\s]+$/.test(driver) && !/^\.+$/.test(driver) && existsSync(path)) return;
+  throw new VfioError('ERR_VFIO_UNAVAILABLE', `the kernel has no PCI driver ${driver}`, {
+    path,
+    hint: driver === 'vfio-pci' ? hints.modulesMissing() : `modprobe ${driver}`,
+  });
 }
 
 const currentDriver = (path: string) => readLinkName(join(path, 'driver')) ?? null;

@@ -25,7 +25,7 @@ export interface DeviceDetails extends ListedDevice {
   readonly resetMethods: readonly string[];
   readonly groupMembers: readonly GroupMember[];
   readonly vfs: readonly string[];
-  /** What is opened to use it, and who has it open: `node (pid 123)`. */
+  /** What is opened to use it, and who has it open: `node (pid 123) by fd 23`. */
   readonly nodes: readonly { readonly path: string; readonly holders: readonly string[] }[];
 }
 

@@ -17,7 +17,7 @@ export function groupNode(group: number): string {
   return join(DEV_VFIO, isUnprotected(group) ? `noiommu-${group}` : String(group));
 }
 
-/** `node (pid 123)`: who has it, or another device of its group, open. */
+/** `node (pid 123) by fd 23`: who has it, or another device of its group, open. */
 export function deviceHolders(device: PciDevice): string[] {
   return [...new Set(deviceNodes(device).flatMap(findHolders))];
 }

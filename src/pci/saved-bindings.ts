@@ -2,7 +2,7 @@
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { VfioError } from '../errors';
-import type { DriverState } from './bind';
+import { type DriverState, isDriverState } from './bind';
 import { STATE } from './paths';
 import { listDirectory, readAttribute } from './sysfs';
 
@@ -11,56 +11,41 @@ export interface SavedBinding {
   readonly before: DriverState;
   /** What it was to be bound to. */
   readonly driver: string;
-  /** The process that is changing it; null once the change is complete. */
-  readonly changing: number | null;
+  /** False while it is being changed: seen under the lock, its process was killed. */
+  readonly complete: boolean;
 }
 
-const fileOf = (bdf: string) => join(STATE, `${bdf}.json`);
+export const recordPath = (bdf: string) => join(STATE, `${bdf}.json`);
 
 /** There is the whole record or none, whenever the process ends. */
 export function saveBinding(saved: SavedBinding): void {
   mkdirSync(STATE, { recursive: true, mode: 0o755 });
-  const temporary = `${fileOf(saved.bdf)}.${process.pid}`;
+  const temporary = `${recordPath(saved.bdf)}.${process.pid}`;
   writeFileSync(temporary, `${JSON.stringify(saved)}\n`);
-  renameSync(temporary, fileOf(saved.bdf));
+  renameSync(temporary, recordPath(saved.bdf));
 }
 
 export function forgetBinding(bdf: string): void {
-  rmSync(fileOf(bdf), { force: true });
+  rmSync(recordPath(bdf), { force: true });
 }
 
 /** @throws ERR_VFIO_MALFORMED */
 export function loadBinding(bdf: string): SavedBinding | undefined {
-  const text = readAttribute(fileOf(bdf));
+  const text = readAttribute(recordPath(bdf));
   if (text === undefined) return undefined;
   try {
     const saved = JSON.parse(text) as SavedBinding;
-    const { driver, override } = saved.before;
-    const name = (value: unknown) => typeof value === 'string' && !/[/\s]/.test(value);
-    if (saved.bdf === bdf && (driver === null || name(driver)) && name(override)) return saved;
+    if (saved.bdf === bdf && isDriverState(saved.before)) return saved;
   } catch {
     // As one that says something else.
   }
-  throw new VfioError('ERR_VFIO_MALFORMED', `${fileOf(bdf)} is no record of a binding`, {
-    path: fileOf(bdf),
+  throw new VfioError('ERR_VFIO_MALFORMED', `${recordPath(bdf)} is no record of a binding`, {
+    path: recordPath(bdf),
     hint: 'remove it; then vfio restore lets the kernel choose the driver',
   });
 }
 
-export function savedBindings(): SavedBinding[] {
-  return listDirectory(STATE)
-    .filter((name) => name.endsWith('.json'))
-    .map((name) => loadBinding(name.slice(0, -'.json'.length)))
-    .filter((saved) => saved !== undefined);
-}
-
-/** Whether the process that began the change is gone, and will not end it. */
-export function isAbandoned({ changing }: SavedBinding): boolean {
-  if (changing === null) return false;
-  try {
-    process.kill(changing, 0);
-    return false;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ESRCH';
-  }
+/** Devices that have a record, readable or not. */
+export function savedAddresses(): string[] {
+  return listDirectory(STATE).flatMap((name) => /^(.+)\.json$/.exec(name)?.[1] ?? []);
 }

@@ -76,7 +76,7 @@ describe('vfio regs', () => {
     bootMachine(machines.sriovServer);
     const stop = new AbortController();
     const output = capture();
-    const flags = { offset: '0', length: '8', watch: '4' };
+    const flags = { offset: '0', length: '8', watch: 4 };
     const watching = printRegisters('0000:03:00.0', 'config', flags, output, stop.signal);
     while (output.text === '') await new Promise(setImmediate);
     writeFileSync(
@@ -89,10 +89,21 @@ describe('vfio regs', () => {
     expect(output.text).toMatch(/^0x0000 {2}0x10c98086\n.*\n\d{4}-.*Z\n0x0000 {2}0x07070707\n/);
   });
 
+  test('--watch takes any number of milliseconds, and ends well by SIGINT', async () => {
+    bootMachine(machines.sriovServer);
+    const watching = run(regsCommand, '0000:03:00.0', 'config', '--length', '4', '--watch', '250');
+    await new Promise(setImmediate);
+    process.emit('SIGINT', 'SIGINT');
+    expect(await watching).toEqual({ status: 0, out: '0x0000  0x10c98086\n', err: '' });
+  });
+
   test.each([
     [['bar0'], /may change the device\nvfio: .*--unsafe-read/],
     [['bar9'], /'bar9' is invalid.*config/],
     [['config', '--offset', '3'], /--offset is not a multiple of 4: 3/],
+    [['config', '--watch', '0'], /argument '0' is invalid. It is 1 to \d+ ms/],
+    [['config', '--watch', '1e3'], /It is 1 to \d+ ms/],
+    [['config', '--watch', '2147483648'], /It is 1 to \d+ ms/],
     [['bar0', '--unsafe-read'], /is bound to igb, not to vfio-pci|igb/],
   ])('refuses %j', async (args, message) => {
     bootMachine(machines.sriovServer);
@@ -120,6 +131,19 @@ describe('vfio reset', () => {
     expect((await reset('--force')).err).toMatch(/has no reset of its own/);
     writeFileSync(join(ROOT, 'sys/bus/pci/devices/0000:03:00.1/reset'), '');
     expect((await reset('--force')).out).toBe('0000:03:00.1 was reset (flr)\n');
+  });
+
+  test('a variant of vfio-pci is no kernel driver: it resets by VFIO', async () => {
+    const { devices, ...machine } = machines.sriovServer;
+    const igb = devices['0000:03:00.1']!;
+    const variant = { ...devices, '0000:03:00.1': { ...igb, driver: 'mlx5_vfio_pci' } };
+    bootMachine({ ...machine, devices: variant });
+    const { status, err } = await run(resetCommand, '0000:03:00.1');
+    // The fake kernel has no node for it.
+    expect([status, err]).toEqual([
+      1,
+      expect.stringMatching(/^vfio: open \S+\/dev\/vfio\/21: ENOENT/),
+    ]);
   });
 });
 

@@ -1,3 +1,4 @@
+import { splitCommandLine } from '../../src/cli/arguments';
 import { commandNames, loadProgram } from '../../src/cli/program';
 
 jest.mock('../../src/native', () => require('./fake-native'));
@@ -29,4 +30,16 @@ test('listing loads nothing that opens devices', () => {
   expect(loaded).toEqual([]);
   jest.isolateModules(() => require('../../src/cli/program').loadProgram('reset'));
   expect(loaded).toContain('device/open');
+});
+
+test('only the lab has a command of its guest behind --', () => {
+  const split = (...args: string[]) => splitCommandLine(['node', 'vfio', ...args]);
+  expect(split('lab', '--device', 'edu', '--', 'ls', '--', 'x')).toEqual({
+    own: ['node', 'vfio', 'lab', '--device', 'edu'],
+    guestCommand: ['ls', '--', 'x'],
+  });
+  expect(split('restore', '--', '01:00.0')).toEqual({
+    own: ['node', 'vfio', 'restore', '--', '01:00.0'],
+    guestCommand: [],
+  });
 });

@@ -166,7 +166,7 @@ describe('a device', () => {
     const group = findings(holder('dev/vfio/20'), PF).get('group-held');
     expect(group).toMatchObject({
       level: 'blocked',
-      evidence: expect.stringMatching(/dev\/vfio\/20 is open in qemu \(pid 4711\)$/),
+      evidence: expect.stringMatching(/dev\/vfio\/20 is open in qemu \(pid 4711\) by fd \d+$/),
     });
     expect(level(holder('dev/vfio/devices/vfio0'), 'device-held', PF)).toBe('blocked');
     expect(level(holder('dev/null'), 'group-held', PF)).toBeUndefined();

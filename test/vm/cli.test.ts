@@ -1,35 +1,12 @@
 /** The command in the lab: on the real kernel, with real drivers. */
-import { execFile, execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { readPciDevice } from 'vfio';
 import { findDevice, findDevices } from './lab-devices';
+import { driverOf, holder, json, letGo, main, vfio } from './vfio-command';
 
 // Each command is a process, which takes seconds to start on an emulated processor.
 jest.setTimeout(300_000);
-
-const main = join(__dirname, '../../dist/src/cli/main.js');
-
-function vfio(...args: string[]): Promise<{ status: number; out: string; err: string }> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, [main, ...args], (error, out, err) =>
-      resolve({ status: error === null ? 0 : Number(error.code), out, err }),
-    );
-  });
-}
-
-const json = async (...args: string[]) => JSON.parse((await vfio(...args, '--json')).out);
-const driverOf = (bdf: string) => readPciDevice(bdf).driver;
-
-/** Opens a device, and says so; closes it when its input ends. */
-const holding = `
-  const { openDevice } = require(process.argv[1]);
-  openDevice(process.argv[2]).then((device) => {
-    console.log('open');
-    process.stdin.resume().on('end', () => device.close());
-  });
-`;
 
 describe('the two functions of one group', () => {
   const [first, second] = findDevices('e1000e').map(({ bdf }) => bdf) as [string, string];
@@ -82,19 +59,28 @@ describe('the two functions of one group', () => {
     expect(existsSync(record)).toBe(false);
   });
 
+  test('a bind that is asked to end midway undoes itself', async () => {
+    const child = spawn(process.execPath, [main, 'bind', first, second]);
+    const record = `/run/vfio/${first}.json`;
+    while (!existsSync(record) && child.exitCode === null) await new Promise(setImmediate);
+    child.kill('SIGTERM');
+    const [status] = await once(child, 'exit');
+    expect([status, String(child.stderr.read())]).toEqual([1, 'vfio: ended by SIGTERM\n']);
+    expect(drivers()).toEqual(['e1000e', 'e1000e']);
+    expect(existsSync(record)).toBe(false);
+  });
+
   test('what another process has open is not taken away, and it is named with its pid', async () => {
     await vfio('bind', first, '--group');
-    const child = spawn(process.execPath, ['-e', holding, join(__dirname, '../..'), first]);
-    await once(child.stdout, 'data');
-    const pid = `(pid ${child.pid})`;
+    const child = await holder(first);
+    const pid = `(pid ${child.pid}) by fd`;
     const restored = await vfio('restore', first);
     expect([restored.status, restored.err]).toEqual([1, expect.stringContaining(pid)]);
     const doctor = await vfio('doctor', first);
     expect(doctor.out).toMatch(/(group|device)-held: /);
     expect(doctor.out).toContain(pid);
     expect(JSON.stringify(await json('info', first))).toContain(pid);
-    child.stdin.end();
-    await once(child, 'exit');
+    await letGo(child);
     expect((await vfio('restore')).status).toBe(0);
     expect(drivers()).toEqual(['e1000e', 'e1000e']);
   });

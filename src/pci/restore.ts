@@ -1,0 +1,129 @@
+/** Giving bound devices back, each by itself: one that fails does not keep the others. */
+import { existsSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseBdf } from './address';
+import { assertNotOpen, assertVfsUnused } from './assert-free';
+import {
+  applyDefaultDriver,
+  applyDriver,
+  assertDriver,
+  type Change,
+  defaultDriverWrites,
+  driverWrites,
+  readDriverState,
+} from './bind';
+import {
+  forgetBinding,
+  loadBinding,
+  recordPath,
+  type SavedBinding,
+  savedAddresses,
+} from './saved-bindings';
+import { withStateLock } from './state-lock';
+import { PCI_DEVICES, type PciDevice, readPciDevice } from './sysfs';
+import { installedRule, ruledAddresses } from './udev-rule';
+
+export interface Restoration extends Change {
+  /** Files that go: the udev rule; of a device that was pulled out its record. */
+  readonly removes: readonly string[];
+  /** Why it could not be given back. */
+  readonly error: Error | null;
+}
+
+/** What restoring would write: without addresses, of all devices with a record or a rule. Nothing is changed. */
+export function planRestore(addresses: readonly string[], force = false): Restoration[] {
+  return toRestore(addresses).map((bdf) => planOne(bdf, force));
+}
+
+/** Give devices back; what cannot be has its error. @throws ERR_VFIO_INVALID_BDF, and as `withStateLock` */
+export async function restoreDevices(
+  addresses: readonly string[],
+  force = false,
+): Promise<Restoration[]> {
+  if (toRestore(addresses).length === 0) return [];
+  return withStateLock(() => restoreAll(toRestore(addresses), force));
+}
+
+/** Undo the changes whose process was killed midway; resolves to those that cannot be. */
+export async function undoAbandoned(): Promise<Restoration[]> {
+  const incomplete = () => savedAddresses().filter(isIncomplete);
+  if (incomplete().length === 0) return [];
+  // Those of a process that is at work are complete, or undone, once the lock is free.
+  const done = await withStateLock(() => restoreAll(incomplete(), false));
+  return done.filter(({ error }) => error !== null);
+}
+
+async function restoreAll(addresses: readonly string[], force: boolean): Promise<Restoration[]> {
+  const done: Restoration[] = [];
+  for (const bdf of addresses) done.push(await restoreOne(bdf, force));
+  return done;
+}
+
+function isIncomplete(bdf: string): boolean {
+  try {
+    return loadBinding(bdf)?.complete === false;
+  } catch {
+    // Damaged: restore tells.
+    return false;
+  }
+}
+
+/** After a reboot there are no records, and only rules tell. */
+const toRestore = (addresses: readonly string[]) => [
+  ...new Set(
+    addresses.length > 0 ? addresses.map(parseBdf) : [...savedAddresses(), ...ruledAddresses()],
+  ),
+];
+
+function planOne(bdf: string, force: boolean): Restoration {
+  const rule = installedRule(bdf);
+  const removes = rule === undefined ? [] : [rule.path];
+  const nothing = { bdf, from: null, to: null, writes: [], removes, error: null };
+  try {
+    if (!existsSync(join(PCI_DEVICES, bdf))) {
+      // Pulled out since: there is nothing to give back.
+      const record = recordPath(bdf);
+      const left = existsSync(record) ? [...removes, record] : removes;
+      if (left.length > 0) return { ...nothing, removes: left };
+    }
+    const device = readPciDevice(bdf);
+    const { driver: from = null } = device;
+    const saved = loadBinding(bdf);
+    if (!saved && isTheKernels(device)) return { ...nothing, from, to: from };
+    if (!force) {
+      assertVfsUnused(device);
+      assertNotOpen(device);
+    }
+    if (!saved) return { ...nothing, from, writes: defaultDriverWrites(device) };
+    const { before } = saved;
+    // Else it would have no driver at all in the end.
+    if (before.driver !== null) assertDriver(before.driver);
+    return { ...nothing, from, to: before.driver, writes: driverWrites(device, before) };
+  } catch (error) {
+    return { ...nothing, error: error as Error };
+  }
+}
+
+async function restoreOne(bdf: string, force: boolean): Promise<Restoration> {
+  const plan = planOne(bdf, force);
+  try {
+    for (const path of plan.removes) rmSync(path, { force: true });
+    if (plan.error) return plan;
+    if (plan.writes.length > 0) await giveBack(readPciDevice(bdf), loadBinding(bdf));
+    forgetBinding(bdf);
+    return plan;
+  } catch (error) {
+    return { ...plan, error: error as Error };
+  }
+}
+
+/** Bound by other means, or before a reboot, the kernel knows best. */
+function giveBack(device: PciDevice, saved: SavedBinding | undefined): Promise<void> {
+  return saved ? applyDriver(device, saved.before) : applyDefaultDriver(device);
+}
+
+/** Nobody has bound it to something else: there is nothing to restore. */
+function isTheKernels(device: PciDevice): boolean {
+  const { driver, override } = readDriverState(device);
+  return override === '' && driver !== null && !driver.includes('vfio');
+}
