@@ -2,6 +2,7 @@
 import { accessSync, constants, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { hints } from '../hints';
+import { isBdf } from '../pci/address';
 import { deviceNodes, groupNode } from '../pci/device-nodes';
 import { findHolders } from '../pci/holders';
 import { usesOf } from '../pci/in-use';
@@ -14,6 +15,7 @@ import { type PciDevice, readAttribute } from '../pci/sysfs';
 import { sharingReasons } from '../topology/sharing';
 import { flatten, readTopology } from '../topology/tree';
 import { type Finding, ok } from './finding';
+import { shell } from './shell';
 
 export function checkGroup(device: PciDevice): Finding {
   const { bdf, path, iommuGroup } = device;
@@ -36,13 +38,17 @@ export function checkGroup(device: PciDevice): Finding {
   const { blockers } = readinessOf(device);
   if (blockers.length === 0)
     return ok('group-viable', evidence, 'nothing in its group is in the way');
-  const others = members.filter((member) => member.blocks && member.bdf !== bdf);
+  // Members on other buses (platform, mdev) are named in the text only: `vfio bind` is for PCI.
+  const others = members
+    .filter((member) => member.blocks && member.bdf !== bdf)
+    .map((member) => member.bdf)
+    .filter(isBdf);
   return {
     ...{ id: 'group-blocked', level: 'blocked', evidence },
     meaning: `its group cannot be opened: ${blockers.join(', ')} does DMA for the kernel`,
     fix: {
       text: hints.groupNotViable(iommuGroup, blockers),
-      commands: [`vfio bind ${others.map((member) => member.bdf).join(' ')}`],
+      commands: others.length > 0 ? [shell`vfio bind ${others}`] : [],
       ...{ risk: 'the kernel loses those devices, until vfio restore', reboot: false },
     },
   };
@@ -78,7 +84,7 @@ export function checkDriver(device: PciDevice): Finding[] {
       fix: {
         text: hints.notBound(bdf, driver),
         // A script must not do what takes a --force.
-        commands: uses.length === 0 ? [`vfio bind ${bdf}`] : [],
+        commands: uses.length === 0 ? [shell`vfio bind ${bdf}`] : [],
         risk:
           driver === undefined ? 'none' : `what ${driver} gives is gone until vfio restore ${bdf}`,
         reboot: false,
@@ -133,7 +139,7 @@ function checkAccess(path: string, { iommuGroup }: PciDevice): Finding {
         iommuGroup !== undefined && path === groupNode(iommuGroup)
           ? hints.groupPermission(path, iommuGroup)
           : hints.nodePermission(path),
-      commands: [`chown "\${SUDO_USER:-root}" ${path}`],
+      commands: [shell`chown "\${SUDO_USER:-root}" ${path}`],
       risk: 'that user has the device, with its DMA in what the IOMMU lets it',
       reboot: false,
     },
@@ -171,7 +177,7 @@ export function checkSriov({ bdf, driver, physfn }: PciDevice): Finding[] {
       meaning: 'vfio-pci makes no VFs',
       fix: {
         text: hints.sriovDisabled(),
-        commands: [`echo Y > ${enableSriov}`],
+        commands: [shell`echo Y > ${enableSriov}`],
         risk: 'VFs act for whoever has the PF: the kernel trusts that driver then',
         reboot: false,
       },

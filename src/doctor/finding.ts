@@ -1,4 +1,5 @@
 /** What `vfio doctor` says: one fact each, with the file it was read from and what to do. */
+import { printable } from '../printable';
 
 export interface Finding {
   /** Stable, for scripts: `iommu-off`. */
@@ -36,7 +37,11 @@ export function fixScript(findings: readonly Finding[]): string {
     const reboot = fix.reboot ? ', then reboot' : '';
     const comments = [`# ${id}: ${fix.text}${reboot}`, `# risk: ${fix.risk}`];
     // A line break in a name from sysfs would end the comment.
-    return [...comments.map((line) => line.replace(/\s+/g, ' ')), ...fix.commands, ''];
+    return [
+      ...comments.map((line) => line.replace(/\s+/g, ' ')),
+      ...fix.commands.map(printable),
+      '',
+    ];
   });
   return `${['#!/bin/sh', 'set -eu', '', ...parts].join('\n').trimEnd()}\n`;
 }

@@ -1,5 +1,6 @@
 import { doctorCommand } from '../../src/cli/doctor';
 import { checkMemlock } from '../../src/doctor/machine-checks';
+import { shell } from '../../src/doctor/shell';
 import * as machines from '../fixtures/machines';
 import { bootMachine, type FakeMachine, removeMachine } from './fake-machine';
 import { runCommand } from './run-command';
@@ -60,6 +61,17 @@ test('--fix prints a script that names the culprits', async () => {
   const [, script] = await doctor(machines.blockedGroup, '0000:01:00.0', '--fix');
   expect(script).toMatch(/^#!\/bin\/sh\nset -eu\n/);
   expect(script).toContain('\nvfio bind 0000:01:00.1 0000:02:00.0\n');
+});
+
+test('what a shell would run never gets into the script', async () => {
+  const [, script] = await doctor(machines.hostile, '0000:00:01.0', '--fix');
+  expect(script).toContain('x;touch pwned');
+  const commands = script.split('\n').filter((line) => !line.startsWith('#'));
+  expect(commands.join('\n')).not.toMatch(/touch|reboot/);
+  const node = "it's;$(x)\nreboot";
+  expect(shell`chown "$USER" ${node} ${['a/b', '']}`).toBe(
+    `chown "$USER" 'it'\\''s;$(x)?reboot' a/b ''`,
+  );
 });
 
 test('hostile names stay in comments, and off the terminal', async () => {
