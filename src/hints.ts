@@ -16,6 +16,12 @@ export const hints = {
   noIommuGroup: () =>
     'the kernel put no IOMMU in front of it: enable VT-d or AMD-Vi in the firmware and boot with ' +
     'intel_iommu=on (Intel); dmesg | grep -iE "dmar|iommu" tells what was found',
+  acsOverride: () =>
+    'IOMMU groups are as the command line has them, not as the hardware isolates: devices of different ' +
+    'groups may reach each other past the IOMMU',
+  unprotected: () =>
+    'no IOMMU is in front of it: it reaches all memory, and who has it could take over the machine; opened ' +
+    "with { unsafe: 'noiommu' } only",
   groupNotViable: (group: number, blockers: readonly string[]) =>
     `every device of IOMMU group ${group} must be bound to vfio-pci or to no driver; these block: ` +
     (blockers.length > 0 ? blockers.join(', ') : 'none that sysfs shows'),

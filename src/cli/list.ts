@@ -69,6 +69,7 @@ const paints: Readonly<Record<Readiness, 'green' | 'red' | 'yellow' | 'dim'>> = 
   blocked: 'red',
   unbound: 'yellow',
   'no-iommu': 'red',
+  unprotected: 'red',
   bridge: 'dim',
 };
 

@@ -6,7 +6,7 @@ import { isBdf } from '../pci/address';
 import { deviceNodes, groupNode } from '../pci/device-nodes';
 import { findHolders } from '../pci/holders';
 import { usesOf } from '../pci/in-use';
-import { iommuGroupMembers } from '../pci/iommu-group';
+import { GROUPS, iommuGroupMembers, isUnprotected } from '../pci/iommu-group';
 import { DEV, SYS } from '../pci/paths';
 import { isBridge, readinessOf } from '../pci/readiness';
 import { resetMethods } from '../pci/reset-methods';
@@ -31,6 +31,16 @@ export function checkGroup(device: PciDevice): Finding {
       ...{ id: 'no-group', level: 'blocked', evidence: `${path}/iommu_group does not exist` },
       meaning: 'no IOMMU is in front of it',
       fix: { text: hints.noIommuGroup(), commands: [], risk: 'see iommu-off', reboot: true },
+    };
+  }
+  if (isUnprotected(iommuGroup)) {
+    return {
+      ...{ id: 'unprotected', level: 'warning', evidence: `${GROUPS}/${iommuGroup}: vfio-noiommu` },
+      meaning: hints.unprotected(),
+      fix: {
+        ...{ text: hints.noIommuGroup(), commands: [] },
+        ...{ risk: 'DMA of broken devices and firmware is refused from then on', reboot: true },
+      },
     };
   }
   const members = iommuGroupMembers(iommuGroup);
@@ -195,7 +205,7 @@ export function checkNuma({ path }: PciDevice): Finding[] {
 
 /** Who has to have the same owner, and why. */
 export function checkIsolation({ bdf, path, iommuGroup }: PciDevice): Finding[] {
-  if (iommuGroup === undefined) return [];
+  if (iommuGroup === undefined || isUnprotected(iommuGroup)) return [];
   const roots = readTopology();
   const members = flatten(roots).filter((node) => node.iommuGroup === iommuGroup);
   const evidence = `${path}/iommu_group: ${iommuGroup}`;

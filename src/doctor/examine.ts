@@ -4,7 +4,8 @@ import * as device from './device-checks';
 import type { Finding } from './finding';
 import { checkDeviceNodes, checkInterfaces } from './interface-checks';
 import { checkInterruptRemapping } from './interrupt-checks';
-import { checkHugePages, checkIommu, checkMemlock, checkVfioPci } from './machine-checks';
+import { checkAcsOverride, checkIommu, checkUnprotected } from './iommu-checks';
+import { checkHugePages, checkMemlock, checkVfioPci } from './machine-checks';
 import { checkLockdown, checkSecureBoot } from './security-checks';
 
 /** Nothing is changed by it. @throws ERR_VFIO_INVALID_BDF, ERR_VFIO_NO_DEVICE */
@@ -12,6 +13,8 @@ export function examine(address?: string): Finding[] {
   const pci = address === undefined ? undefined : readPciDevice(address);
   return [
     checkIommu(),
+    ...checkUnprotected(),
+    ...checkAcsOverride(),
     ...checkInterruptRemapping(),
     checkVfioPci(),
     checkInterfaces(),

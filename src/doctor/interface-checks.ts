@@ -1,9 +1,9 @@
 /** Checks of what the kernel offers to map memory and open devices with. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { kernelOption } from '../pci/kernel-files';
 import { DEV, DEV_VFIO } from '../pci/paths';
 import { type Finding, ok } from './finding';
-import { kernelOption } from './kernel-files';
 
 const presence = (path: string) => `${path} ${existsSync(path) ? 'exists' : 'does not exist'}`;
 

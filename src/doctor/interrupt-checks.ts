@@ -3,10 +3,10 @@
  * of MSIs, a device raises what it wants. VFIO refuses such machines unless it is told otherwise.
  */
 import { join } from 'node:path';
+import { bootParameter, fileText } from '../pci/kernel-files';
 import { PROC, SYS } from '../pci/paths';
 import { listDirectory, readAttribute } from '../pci/sysfs';
 import { type Finding, type Fix, ok } from './finding';
-import { bootParameter, fileText } from './kernel-files';
 
 /** VT-d specification, 11.4.3: Interrupt Remapping support. */
 const ECAP_IR = 1n << 3n;

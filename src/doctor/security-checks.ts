@@ -1,9 +1,9 @@
 /** Checks of what guards the kernel from root. */
 import { join } from 'node:path';
+import { fileText } from '../pci/kernel-files';
 import { SYS } from '../pci/paths';
 import { readAttribute } from '../pci/sysfs';
 import { type Finding, ok } from './finding';
-import { fileText } from './kernel-files';
 
 export function checkLockdown(): Finding {
   const file = join(SYS, 'kernel/security/lockdown');

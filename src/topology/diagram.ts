@@ -1,5 +1,5 @@
 /** The tree as text, DOT (Graphviz) and Mermaid; groups are areas in the last two. */
-import { lineOf } from './label';
+import { labelOf, lineOf } from './label';
 import { byGroup } from './sharing';
 import { flatten, isVf, type TopologyNode } from './tree';
 
@@ -7,8 +7,7 @@ export function textDiagram(roots: readonly TopologyNode[]): string {
   const lines = (nodes: readonly TopologyNode[], indent: string): string[] =>
     nodes.flatMap((node, i) => {
       const last = i === nodes.length - 1;
-      const group = node.iommuGroup === null ? 'no group' : `group ${node.iommuGroup}`;
-      const own = `${indent}${last ? '└─' : '├─'} ${lineOf(node)}  [${group}]`;
+      const own = `${indent}${last ? '└─' : '├─'} ${lineOf(node)}  [${labelOf(node).group}]`;
       return [own, ...lines(node.children, `${indent}${last ? '   ' : '│  '}`)];
     });
   return lines(roots, '')

@@ -3,6 +3,8 @@ import { printable } from '../printable';
 import type { TopologyNode } from './tree';
 
 export interface Label {
+  /** `group 7`, `no group`. */
+  readonly group: string;
   readonly name: string;
   /** `igb`, `no driver`. */
   readonly driver: string;
@@ -20,7 +22,12 @@ export function labelOf({ sriov, acs, ...node }: TopologyNode): Label {
     if (sriov.role === 'pf') return `PF ${sriov.numVfs}/${sriov.totalVfs}`;
     return `VF ${sriov.index} of ${sriov.pf}`;
   };
+  const groupOf = () => {
+    if (node.iommuGroup === null) return 'no group';
+    return `group ${node.iommuGroup}${node.readiness === 'unprotected' ? ', no IOMMU' : ''}`;
+  };
   return {
+    group: groupOf(),
     name: printable(node.deviceName ?? node.className ?? 'unknown'),
     driver: printable(node.driver ?? 'no driver'),
     role: roleOf(),

@@ -1,7 +1,7 @@
 /** The picture: a row for each function, indented below its bridge or PF, in areas of groups. */
 import { labelOf } from './label';
 import { markup } from './markup';
-import { isVf, type TopologyNode } from './tree';
+import { isVf, lacksIommu, type TopologyNode } from './tree';
 
 /** Lengths in pixels. */
 const MARGIN = 20;
@@ -149,6 +149,10 @@ function areaShapes(rows: readonly Row[], width: number): string[] {
       const colour = colours.get(iommuGroup) ?? 'alone';
       shapes.push(`<rect class="${colour} frame" ${at} rx="8"/>`);
       shapes.push(`<text class="ink" ${text} font-weight="600">group ${iommuGroup}</text>`);
+      if (lacksIommu(rows[first]!.node)) {
+        const below = `x="${MARGIN + PADDING}" y="${top(first) + BOX / 2 + 18}"`;
+        shapes.push(`<text class="warn" ${below} font-size="11">no IOMMU</text>`);
+      }
     }
     first = last + 1;
   }

@@ -64,6 +64,11 @@ function parentOf(path: string): string | null {
   }
 }
 
+/** Nothing limits its DMA, so that who has it can reach all memory. */
+export function lacksIommu({ iommuGroup, readiness }: TopologyNode): boolean {
+  return iommuGroup === null || readiness === 'unprotected';
+}
+
 /** Drawn below its PF, not below the bridge that both are behind. */
 export function isVf<Node extends Pick<TopologyNode, 'sriov'>>(
   node: Node,

@@ -34,6 +34,14 @@ test.each<[string, FakeMachine, string[], [number, ...string[]]]>([
   ['a blocked group', machines.blockedGroup, ['0000:01:00.0'], [2, 'group-blocked', 'no-reset']],
   ['AMD', machines.multiFunctionCard, [], [0]],
   ['Arm', machines.arm, ['0000:01:00.0'], [1, 'not-bound', 'no-reset']],
+  ['no IOMMU, and VFIO told so', machines.noiommu, [], [2, 'iommu-off-firmware', 'noiommu']],
+  [
+    'a device without an IOMMU',
+    machines.noiommu,
+    ['0000:00:03.0'],
+    [2, 'iommu-off-firmware', 'noiommu', 'unprotected', 'no-reset'],
+  ],
+  ['groups that are made up', machines.overriddenAcs, [], [1, 'acs-override']],
   ['a bridge', machines.arm, ['0000:00:00.0'], [2, 'bridge', 'not-bound', 'no-reset']],
 ])('%s', async (_, machine, args, expected) => {
   expect(await problems(machine, ...args)).toEqual(expected);

@@ -63,6 +63,12 @@ test('without an IOMMU nothing is ready', async () => {
   ]);
 });
 
+test('a group without an IOMMU is told apart', async () => {
+  bootMachine(machines.noiommu);
+  const [device] = JSON.parse(await list('--json'));
+  expect(device).toMatchObject({ iommuGroup: 0, readiness: 'unprotected' });
+});
+
 test('hostile names never reach the terminal raw', async () => {
   bootMachine(machines.hostile);
   for (const text of [await list(), await list('--json')]) {

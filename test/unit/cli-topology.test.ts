@@ -34,6 +34,28 @@ test('VFs can be split; without an IOMMU nothing can', async () => {
   );
 });
 
+test('groups that VFIO made up without an IOMMU isolate nothing', async () => {
+  bootMachine(machines.noiommu);
+  expect(await run('--split', '0000:00:03.0', '0000:00:04.0')).toMatchObject({
+    status: 2,
+    out: expect.stringMatching(/^no\n {2}IOMMU group 0 of 0000:00:03.0 is one without an IOMMU/),
+  });
+  expect(await topology()).toContain('[group 0, no IOMMU]\n');
+  expect(await topology('--format', 'svg')).toContain('>no IOMMU</text>');
+  const page = await topology('--format', 'html');
+  expect(page).toContain('No IOMMU is in front of them');
+  expect(page).not.toContain('An owner of its own');
+});
+
+test('groups that the command line made up are told with a caveat', async () => {
+  bootMachine(machines.overriddenAcs);
+  const word = 'pcie_acs_override=downstream,multifunction';
+  expect(await topology('--split', '0000:01:00.0', '0000:01:00.1')).toMatch(
+    new RegExp(`^yes\\n(.*\\n)* {2}but ${word} is on the command line: IOMMU groups are as`),
+  );
+  expect(await topology('--format', 'html')).toContain(`<code>${word}</code>`);
+});
+
 test('what only root can read is not taken for lacking', async () => {
   const { devices, ...machine } = machines.multiFunctionCard;
   const header = Object.entries(devices).map(([bdf, device]) => [
