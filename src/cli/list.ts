@@ -3,6 +3,7 @@ import { VfioError } from '../errors';
 import { readPciNames } from '../pci/ids';
 import { describeDevice, type ListedDevice, pciDevices } from '../pci/inventory';
 import type { Readiness } from '../pci/readiness';
+import { printable } from '../printable';
 import { type Cell, type Colours, coloursFor, jsonText, type Output, tableText } from './output';
 import { run, status } from './run';
 
@@ -100,7 +101,7 @@ function listText(devices: readonly ListedDevice[], colours: Colours): string {
     groups.set(iommuGroup, new Set([...(groups.get(iommuGroup) ?? []), ...blockers]));
   }
   const notes = [...groups].map(
-    ([group, by]) => `group ${group} is blocked by ${[...by].join(', ')}\n`,
+    ([group, by]) => `group ${group} is blocked by ${[...by].map(printable).join(', ')}\n`,
   );
   return (
     tableText([header.map((text) => ({ text, paint: colours.bold })), ...rows]) + notes.join('')

@@ -77,7 +77,7 @@ function sriovRole({ bdf, physfn }: PciDevice): SriovRole | null {
 function vfIndex(pf: string, bdf: string): number {
   const path = join(PCI_DEVICES, pf);
   const link = listDirectory(path).find(
-    (name) => name.startsWith('virtfn') && readLinkName(join(path, name)) === bdf,
+    (name) => /^virtfn\d+$/.test(name) && readLinkName(join(path, name)) === bdf,
   );
   return link === undefined ? -1 : Number(link.slice('virtfn'.length));
 }

@@ -3,7 +3,7 @@ import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:f
 import { basename, join } from 'node:path';
 import { isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
-import { parseBdf } from './address';
+import { isBdf, parseBdf } from './address';
 import { SYS } from './paths';
 
 export const PCI_DEVICES = join(SYS, 'bus/pci/devices');
@@ -54,6 +54,12 @@ export function readLinkName(path: string): string | undefined {
   }
 }
 
+/** The PCI function that a link points to; undefined where it points to anything else. */
+export function readFunctionLink(path: string): string | undefined {
+  const name = readLinkName(path);
+  return name !== undefined && isBdf(name) ? name : undefined;
+}
+
 export function listDirectory(path: string): string[] {
   try {
     return readdirSync(path).sort();
@@ -101,7 +107,7 @@ export function readPciDevice(address: string): PciDevice {
     device: number(join(path, 'device')),
     class: number(join(path, 'class')),
     driver: readLinkName(join(path, 'driver')),
-    iommuGroup: group === undefined ? undefined : Number(group),
-    physfn: readLinkName(join(path, 'physfn')),
+    iommuGroup: group !== undefined && /^\d{1,9}$/.test(group) ? Number(group) : undefined,
+    physfn: readFunctionLink(join(path, 'physfn')),
   };
 }

@@ -30,7 +30,7 @@ export function labelOf({ sriov, acs, ...node }: TopologyNode): Label {
     group: groupOf(),
     name: printable(node.deviceName ?? node.className ?? 'unknown'),
     driver: printable(node.driver ?? 'no driver'),
-    role: roleOf(),
+    role: printable(roleOf()),
     acs: acs === null ? '' : acsTexts[acs],
   };
 }

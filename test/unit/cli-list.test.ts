@@ -77,6 +77,7 @@ test('hostile names never reach the terminal raw', async () => {
   }
   expect(JSON.parse(await list('--json'))).toMatchObject([
     { driver: 'evil\x1b[31m\x07name', numaNode: null, sriov: null, vendorName: 'In?[31mtel?' },
-    { bdf: '0000:00:02.0', driver: null },
+    { bdf: '0000:00:02.0', driver: null, sriov: null, iommuGroup: null },
+    { bdf: '0000:00:03.0', sriov: { role: 'pf', numVfs: 2 } },
   ]);
 });

@@ -90,6 +90,7 @@ test('text, DOT and Mermaid', async () => {
 test('hostile names are drawn without harm', async () => {
   bootMachine(machines.hostile);
   for (const format of ['text', 'dot', 'mermaid', 'svg', 'html']) {
-    expect(await topology('--format', format)).not.toMatch(/[^\P{Cc}\n]/u);
+    expect(await topology('--format', format)).not.toMatch(/[^\P{Cc}\n]|touch pwned/u);
   }
+  expect(await topology('--json')).not.toMatch(/[^\P{Cc}\n]/u);
 });
