@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { VfioError } from '../errors';
 import { readPciNames } from '../pci/ids';
-import { describeDevice, type ListedDevice, pciDevices } from '../pci/inventory';
+import { describeDevice, describeDevices, type ListedDevice } from '../pci/inventory';
 import type { Readiness } from '../pci/readiness';
 import { printable } from '../printable';
 import { type Cell, type Colours, coloursFor, jsonText, type Output, tableText } from './output';
@@ -25,7 +25,7 @@ export function listCommand(output: Output = process.stdout): Command {
     .action((flags: ListFlags) =>
       run(() => {
         const names = readPciNames();
-        const devices = pciDevices().map((pci) => describeDevice(pci, names));
+        const devices = describeDevices((pci) => describeDevice(pci, names));
         const listed = devices.filter(filterOf(flags));
         output.write(flags.json ? jsonText(listed) : listText(listed, coloursFor(output)));
         return status.ok;

@@ -1,7 +1,7 @@
 /** What sysfs says of a PCI device. Its contents are input like any other: read with limits, never trusted. */
 import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { isErrno, VfioError } from '../errors';
+import { VfioError } from '../errors';
 import { hints } from '../hints';
 import { isBdf, parseBdf } from './address';
 import { SYS } from './paths';
@@ -12,9 +12,17 @@ export const PCI_DRIVERS = join(SYS, 'bus/pci/drivers');
 /** A page of the largest kind: no attribute of sysfs is longer. */
 const MAX_ATTRIBUTE = 65_536;
 
-/** A device that goes while it is read gives ENODEV. */
-const absent = (error: unknown) =>
-  isErrno(error, 'ENOENT') || isErrno(error, 'ENOTDIR') || isErrno(error, 'ENODEV');
+/**
+ * What an entry answers that is not there (ENODEV and ESRCH: it went while it was read), is of another
+ * kind than it should be, or does not tell: unknown, all of it. One odd entry must not hide the others.
+ */
+const unknown = new Set([
+  ...['ENOENT', 'ENOTDIR', 'ENODEV', 'ENXIO', 'ESRCH'],
+  ...['EISDIR', 'ELOOP', 'EINVAL', 'ENAMETOOLONG'],
+  ...['EACCES', 'EPERM', 'EIO'],
+]);
+
+const isUnknown = (error: unknown) => unknown.has((error as NodeJS.ErrnoException).code ?? '');
 
 /** The start of a file, of `limit` bytes at most. */
 export function readStart(path: string, limit: number): Buffer {
@@ -34,12 +42,12 @@ export function readStart(path: string, limit: number): Buffer {
   }
 }
 
-/** The text of an attribute without its newline, or undefined where there is no such attribute. */
+/** The text of an attribute without its newline, or undefined where there is no such attribute, or it does not tell. */
 export function readAttribute(path: string): string | undefined {
   try {
     return readStart(path, MAX_ATTRIBUTE).toString('latin1').trimEnd();
   } catch (error) {
-    if (absent(error)) return undefined;
+    if (isUnknown(error)) return undefined;
     throw error;
   }
 }
@@ -49,7 +57,7 @@ export function readLinkName(path: string): string | undefined {
   try {
     return basename(readlinkSync(path));
   } catch (error) {
-    if (absent(error)) return undefined;
+    if (isUnknown(error)) return undefined;
     throw error;
   }
 }
@@ -64,7 +72,7 @@ export function listDirectory(path: string): string[] {
   try {
     return readdirSync(path).sort();
   } catch (error) {
-    if (absent(error)) return [];
+    if (isUnknown(error)) return [];
     throw error;
   }
 }

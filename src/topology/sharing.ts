@@ -54,6 +54,13 @@ function bridgeReason({ bdf, acs, portType, restricted }: TopologyNode): string[
 }
 
 function pathUp(nodes: ReadonlyMap<string, TopologyNode>, node: TopologyNode): TopologyNode[] {
-  const parent = node.parent === null ? undefined : nodes.get(node.parent);
-  return parent ? [parent, ...pathUp(nodes, parent)] : [];
+  // A set, as links can make a device its own parent.
+  const path = new Set<TopologyNode>();
+  for (let at = node; at.parent !== null; ) {
+    const parent = nodes.get(at.parent);
+    if (!parent || path.has(parent)) break;
+    path.add(parent);
+    at = parent;
+  }
+  return [...path];
 }

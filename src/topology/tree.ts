@@ -4,7 +4,7 @@ import { basename, dirname } from 'node:path';
 import { type ConfigSpace, decodeConfigSpace, findCapability } from '../pci/config/decode';
 import { readConfigBytes } from '../pci/config/read';
 import { readPciNames } from '../pci/ids';
-import { describeDevice, type ListedDevice, pciDevices } from '../pci/inventory';
+import { describeDevice, describeDevices, type ListedDevice } from '../pci/inventory';
 
 export interface TopologyNode extends ListedDevice {
   /** The bridge above it; null on a root bus. */
@@ -80,19 +80,36 @@ export function isVf<Node extends Pick<TopologyNode, 'sriov'>>(
 export function readTopology(): TopologyNode[] {
   const names = readPciNames();
   const below = new Map<string | null, TopologyNode[]>();
-  const nodes = pciDevices().map((pci) => {
+  const nodes = describeDevices((pci): TopologyNode => {
     const children: TopologyNode[] = [];
     below.set(pci.bdf, children);
     const parent = parentOf(pci.path);
     return { ...describeDevice(pci, names), parent, children, ...expressPart(pci.bdf) };
   });
-  const roots: TopologyNode[] = [];
   const pfs = new Set(nodes.filter((node) => !isVf(node)).map(({ bdf }) => bdf));
+  const above = new Map(
+    nodes.map((node) => [
+      node.bdf,
+      isVf(node) && pfs.has(node.sriov.pf) ? node.sriov.pf : node.parent,
+    ]),
+  );
+  const roots: TopologyNode[] = [];
   for (const node of nodes) {
-    const above = isVf(node) && pfs.has(node.sriov.pf) ? node.sriov.pf : node.parent;
-    (below.get(above) ?? roots).push(node);
+    const parent = isBelowItself(node.bdf, above) ? null : above.get(node.bdf)!;
+    (below.get(parent) ?? roots).push(node);
   }
   return roots;
+}
+
+/** As links can say: what is drawn below itself would not be drawn at all. */
+function isBelowItself(bdf: string, above: ReadonlyMap<string, string | null>): boolean {
+  const seen = new Set<string>();
+  let at = above.get(bdf);
+  while (at && at !== bdf && !seen.has(at)) {
+    seen.add(at);
+    at = above.get(at);
+  }
+  return at === bdf;
 }
 
 /** All nodes, each before what is below it. */

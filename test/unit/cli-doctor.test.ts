@@ -71,6 +71,14 @@ test('--fix prints a script that names the culprits', async () => {
   expect(script).toContain('\nvfio bind 0000:01:00.1 0000:02:00.0\n');
 });
 
+test('an odd machine is examined to the end', async () => {
+  for (const bdf of ['0000:00:01.0', '0000:00:02.0', '0000:00:06.0']) {
+    expect(await problems(machines.odd, bdf)).not.toHaveLength(1);
+  }
+  const [, text] = await doctor(machines.odd, '0000:00:02.0');
+  expect(text).toContain('is open in ? (pid 12)\n');
+});
+
 test('what a shell would run never gets into the script', async () => {
   const [, script] = await doctor(machines.hostile, '0000:00:01.0', '--fix');
   expect(script).toContain('x;touch pwned');

@@ -69,6 +69,16 @@ test('a group without an IOMMU is told apart', async () => {
   expect(device).toMatchObject({ iommuGroup: 0, readiness: 'unprotected' });
 });
 
+test('entries of the wrong kind are unknown, and hide no other device', async () => {
+  bootMachine(machines.odd);
+  const devices = JSON.parse(await list('--json'));
+  expect(devices.map(({ bdf }: { bdf: string }) => bdf)).toEqual([
+    ...['0000:00:01.0', '0000:00:02.0', '0000:00:06.0', '0000:00:07.0'],
+  ]);
+  expect(devices[0]).toMatchObject({ driver: null, numaNode: null, readiness: 'unbound' });
+  expect(devices[1]).toMatchObject({ readiness: 'ready' });
+});
+
 test('hostile names never reach the terminal raw', async () => {
   bootMachine(machines.hostile);
   for (const text of [await list(), await list('--json')]) {

@@ -87,6 +87,13 @@ test('text, DOT and Mermaid', async () => {
   expect(await topology('--format', 'mermaid')).toContain('  n0000_00_01_1 --> n0000_01_00_0\n');
 });
 
+test('two that are each below the other are drawn, once each', async () => {
+  bootMachine(machines.odd);
+  const drawn = (await topology()).match(/0000:00:0\d.0(?= )/g);
+  expect(drawn).toEqual(['0000:00:01.0', '0000:00:02.0', '0000:00:06.0', '0000:00:07.0']);
+  expect(await topology('--split', '0000:00:06.0', '0000:00:07.0')).toMatch(/^no\n/);
+});
+
 test('hostile names are drawn without harm', async () => {
   bootMachine(machines.hostile);
   for (const format of ['text', 'dot', 'mermaid', 'svg', 'html']) {
