@@ -8,14 +8,17 @@ export const hints = {
   noSuchMdev: () =>
     'mediated devices are made by createMdev(), or by writing a UUID to ' +
     '/sys/class/mdev_bus/*/mdev_supported_types/*/create',
+  bridge: () => 'vfio-pci takes no bridges, and one in a group does not block it',
+  inUse: () => 'unmount it, or move the route or session, first; --force binds it all the same',
   notBound: (bdf: string, driver: string | undefined) =>
     `${driver === undefined ? 'no driver is' : `the driver ${driver} is`} bound to it; bind vfio-pci: ` +
     `bindDriver('${bdf}') or, as root: echo vfio-pci > /sys/bus/pci/devices/${bdf}/driver_override; ` +
     `${driver === undefined ? '' : `echo ${bdf} > /sys/bus/pci/devices/${bdf}/driver/unbind; `}` +
     `echo ${bdf} > /sys/bus/pci/drivers_probe`,
+  iommuLog: () => 'dmesg | grep -iE "dmar|amd-vi|ivrs|smmu|iommu" tells what the kernel found',
   noIommuGroup: () =>
-    'the kernel put no IOMMU in front of it: enable VT-d or AMD-Vi in the firmware and boot with ' +
-    'intel_iommu=on (Intel); dmesg | grep -iE "dmar|iommu" tells what was found',
+    'the kernel put no IOMMU in front of it: enable VT-d (and boot with intel_iommu=on), AMD-Vi or the ' +
+    `SMMU in the firmware; vfio doctor tells what is missing; ${hints.iommuLog()}`,
   acsOverride: () =>
     'IOMMU groups are as the command line has them, not as the hardware isolates: devices of different ' +
     'groups may reach each other past the IOMMU',

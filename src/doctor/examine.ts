@@ -1,11 +1,13 @@
 /** All checks, of the machine and, if one is named, of a device. */
-import { readPciDevice } from '../pci/sysfs';
-import * as device from './device-checks';
+import { type PciDevice, readPciDevice } from '../pci/sysfs';
+import { checkDriver, checkGroup, checkIsolation, checkKind, checkNuma } from './device-checks';
 import type { Finding } from './finding';
+import { checkReset, checkSriov } from './function-checks';
 import { checkDeviceNodes, checkInterfaces } from './interface-checks';
 import { checkInterruptRemapping } from './interrupt-checks';
 import { checkAcsOverride, checkIommu, checkUnprotected } from './iommu-checks';
 import { checkHugePages, checkMemlock, checkVfioPci } from './machine-checks';
+import { checkNodes } from './node-checks';
 import { checkLockdown, checkSecureBoot } from './security-checks';
 
 /** Nothing is changed by it. @throws ERR_VFIO_INVALID_BDF, ERR_VFIO_NO_DEVICE */
@@ -23,16 +25,20 @@ export function examine(address?: string): Finding[] {
     checkHugePages(),
     checkLockdown(),
     ...checkSecureBoot(),
-    ...(pci === undefined
-      ? []
-      : [
-          device.checkGroup(pci),
-          ...device.checkIsolation(pci),
-          ...device.checkDriver(pci),
-          ...device.checkNodes(pci),
-          device.checkReset(pci),
-          ...device.checkSriov(pci),
-          ...device.checkNuma(pci),
-        ]),
+    ...(pci === undefined ? [] : examineDevice(pci)),
+  ];
+}
+
+function examineDevice(pci: PciDevice): Finding[] {
+  const hopeless = checkKind(pci);
+  if (hopeless) return [hopeless];
+  return [
+    checkGroup(pci),
+    ...checkIsolation(pci),
+    checkDriver(pci),
+    ...checkNodes(pci),
+    checkReset(pci),
+    ...checkSriov(pci),
+    ...checkNuma(pci),
   ];
 }

@@ -16,6 +16,8 @@ export interface Fix {
   readonly text: string;
   /** Lines of a shell script for root; empty where no command does it (firmware settings). */
   readonly commands: readonly string[];
+  /** Commands that cost something, security or data: comments in the script, for a person to decide. */
+  readonly byHand?: readonly string[];
   readonly risk: string;
   readonly reboot: boolean;
 }
@@ -30,15 +32,16 @@ export function verdict(findings: readonly Finding[]): Finding['level'] {
   return findings.some(({ level }) => level === 'warning') ? 'warning' : 'ok';
 }
 
-/** A script of all the fixes; what no command can do is a comment in it. */
+/** A script of the fixes; what no command can do, or a person has to decide, is a comment in it. */
 export function fixScript(findings: readonly Finding[]): string {
-  const parts = findings.flatMap(({ id, fix }) => {
-    if (fix === null) return [];
+  const parts = findings.flatMap(({ id, level, fix }) => {
+    if (fix === null || level === 'ok') return [];
     const reboot = fix.reboot ? ', then reboot' : '';
     const comments = [`# ${id}: ${fix.text}${reboot}`, `# risk: ${fix.risk}`];
     // A line break in a name from sysfs would end the comment.
     return [
       ...comments.map((line) => line.replace(/\s+/g, ' ')),
+      ...(fix.byHand ?? []).map((command) => `# ${printable(command)}`),
       ...fix.commands.map(printable),
       '',
     ];

@@ -1,28 +1,33 @@
 /** Whether devices are kept apart by an IOMMU, and if not, why. */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { hints } from '../hints';
 import { allowsUnprotected, GROUPS, isUnprotected } from '../pci/iommu-group';
-import { acsOverride, fileText } from '../pci/kernel-files';
+import { acsOverride, bootParameter, fileText } from '../pci/kernel-files';
 import { PROC, SYS } from '../pci/paths';
 import { listDirectory } from '../pci/sysfs';
+import { addBootParameter, removeBootParameter } from './boot-parameter';
 import { type Finding, type Fix, ok } from './finding';
+import { anotherKernel, missingOptions } from './kernel-options';
 import { shell } from './shell';
 
-/** ACPI tables that describe an IOMMU: Intel, AMD, Arm. */
-const tables = { DMAR: 'Intel VT-d', IVRS: 'AMD-Vi', IORT: 'Arm SMMU' } as const;
+/** By the ACPI table that describes it. */
+const kinds = {
+  DMAR: { name: 'Intel VT-d', options: ['CONFIG_INTEL_IOMMU'] },
+  IVRS: { name: 'AMD-Vi', options: ['CONFIG_AMD_IOMMU'] },
+  // Also on machines of Arm that have no SMMU.
+  IORT: { name: 'IORT (Arm SMMU)', options: ['CONFIG_ARM_SMMU_V3', 'CONFIG_ARM_SMMU'] },
+} as const;
 
-function bootParameter(parameter: string): Fix {
-  const file = '/etc/default/grub.d/vfio.cfg';
-  return {
-    text: `boot with ${parameter} (GRUB; elsewhere put it on the kernel command line)`,
-    commands: [
-      'mkdir -p /etc/default/grub.d',
-      `echo 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX ${parameter}"' > ${file}`,
-      'update-grub',
-    ],
-    risk: 'DMA of broken devices and firmware is refused from then on, and may be slower',
-    reboot: true,
-  };
+type Table = keyof typeof kinds;
+
+const TABLES = join(SYS, 'firmware/acpi/tables');
+const DEVICE_TREE = join(SYS, 'firmware/devicetree/base');
+
+const askedReason = 'as before it was put there; somebody had a reason';
+
+function blocked(id: string, evidence: string, meaning: string, fix: Fix): Finding {
+  return { id, level: 'blocked', evidence, meaning, fix };
 }
 
 export function checkIommu(): Finding {
@@ -32,40 +37,67 @@ export function checkIommu(): Finding {
     const evidence = `${GROUPS}: ${groups.length} groups; ${SYS}/class/iommu: ${units.join(' ') || 'none'}`;
     return ok('iommu-on', evidence, 'the IOMMU is on');
   }
-  const found = listDirectory(join(SYS, 'firmware/acpi/tables'));
-  const table = Object.keys(tables).find((name) => found.includes(name));
-  const cmdline = fileText(join(PROC, 'cmdline')) ?? '';
-  const off = /(?:^|\s)(?:intel_iommu|amd_iommu|iommu)=off(?:\s|$)/.exec(cmdline)?.[0].trim();
-  const blocked = (id: string, evidence: string, meaning: string, fix: Fix): Finding => ({
-    ...{ id, level: 'blocked', evidence, meaning, fix },
-  });
+  const off = bootParameter(/^(?:intel_iommu|amd_iommu|iommu)=off$/);
   if (off !== undefined) {
-    return blocked(
-      'iommu-off-cmdline',
-      `${PROC}/cmdline: ${off}`,
-      'the command line turns the IOMMU off',
-      {
-        ...{ text: `remove ${off} from the kernel command line`, commands: [] },
-        ...{ risk: 'as before it was put there; somebody had a reason', reboot: true },
-      },
-    );
+    const meaning = 'the command line turns the IOMMU off';
+    const fix = removeBootParameter(off, askedReason);
+    return blocked('iommu-off-cmdline', `${PROC}/cmdline: ${off}`, meaning, fix);
   }
-  if (table === undefined) {
-    const evidence = `${SYS}/firmware/acpi/tables: neither ${Object.keys(tables).join(', nor ')}`;
-    return blocked(
-      'iommu-off-firmware',
-      evidence,
-      'the firmware tells of no IOMMU: it is off there, or there is none',
-      {
-        ...{ text: 'enable VT-d, AMD-Vi (IOMMU) or the SMMU in the firmware set-up', commands: [] },
-        ...{ risk: 'none that lasts: it can be turned off again', reboot: true },
-      },
-    );
+  const found = listDirectory(TABLES);
+  const table = (Object.keys(kinds) as Table[]).find((name) => found.includes(name));
+  if (table !== undefined) return unusedIommu(table);
+  return existsSync(DEVICE_TREE) && found.length === 0 ? unusedDeviceTree() : withoutTable();
+}
+
+/** Described by the firmware, and not used. */
+function unusedIommu(table: Table): Finding {
+  const { name, options } = kinds[table];
+  const seen = `${TABLES}/${table} is there`;
+  const missing = missingOptions(options);
+  if (missing) {
+    const meaning = `the firmware has ${name}, but this kernel was built without its driver`;
+    const evidence = `${seen}; ${missing}`;
+    return blocked('iommu-not-built', evidence, meaning, anotherKernel(options.join(' or ')));
   }
-  const evidence = `${SYS}/firmware/acpi/tables/${table} is there; ${PROC}/cmdline: ${cmdline}`;
-  const meaning = `the firmware has ${tables[table as keyof typeof tables]}, but the kernel does not use it`;
-  const parameter = table === 'DMAR' ? 'intel_iommu=on' : 'iommu.passthrough=0';
-  return blocked('iommu-off-kernel', evidence, meaning, bootParameter(parameter));
+  const cmdline = fileText(join(PROC, 'cmdline')) ?? '';
+  const evidence = `${seen}; ${PROC}/cmdline: ${cmdline}`;
+  const meaning = `the firmware has ${name}, but the kernel does not use it`;
+  if (table === 'DMAR' && bootParameter(/^intel_iommu=on\b/) === undefined) {
+    return blocked('iommu-off-kernel', evidence, meaning, addBootParameter('intel_iommu=on'));
+  }
+  return blocked('iommu-failed', evidence, meaning, {
+    text: `${hints.iommuLog()}; a newer firmware may describe it without faults`,
+    commands: [],
+    risk: 'that of new firmware',
+    reboot: true,
+  });
+}
+
+function unusedDeviceTree(): Finding {
+  const options = kinds.IORT.options;
+  const missing = missingOptions(options);
+  const evidence = `${DEVICE_TREE} is there, ${TABLES} is not${missing ? `; ${missing}` : ''}`;
+  const meaning = 'the kernel uses no IOMMU of those that the device tree may have';
+  if (missing) {
+    return blocked('iommu-not-built', evidence, meaning, anotherKernel(options.join(' or ')));
+  }
+  return blocked('iommu-off-devicetree', evidence, meaning, {
+    text: `see that the device tree has the SMMU enabled, and PCI behind it (iommu-map); ${hints.iommuLog()}`,
+    commands: [],
+    risk: 'a machine whose device tree is wrong may not boot',
+    reboot: true,
+  });
+}
+
+function withoutTable(): Finding {
+  const evidence = `${TABLES}: neither ${Object.keys(kinds).join(', nor ')}`;
+  const meaning = 'the firmware tells of no IOMMU: it is off there, or there is none';
+  return blocked('iommu-off-firmware', evidence, meaning, {
+    text: 'enable VT-d, AMD-Vi (IOMMU) or the SMMU in the firmware set-up',
+    commands: [],
+    risk: 'none that lasts: it can be turned off again',
+    reboot: true,
+  });
 }
 
 /** VFIO opens devices without an IOMMU, too: for those who trust the driver as they do the kernel. */
@@ -100,12 +132,10 @@ export function checkAcsOverride(): Finding[] {
       level: 'warning',
       evidence: `${PROC}/cmdline: ${parameter}`,
       meaning: hints.acsOverride(),
-      fix: {
-        text: `remove ${parameter} from the kernel command line, and see which groups are left`,
-        commands: [],
-        risk: 'groups grow: what was given away alone takes its neighbours along',
-        reboot: true,
-      },
+      fix: removeBootParameter(
+        parameter,
+        'groups grow: what was given away alone takes its neighbours along',
+      ),
     },
   ];
 }

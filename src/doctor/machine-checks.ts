@@ -2,30 +2,22 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { hints } from '../hints';
-import { fileText, kernelOption } from '../pci/kernel-files';
+import { fileText } from '../pci/kernel-files';
 import { PROC, SYS } from '../pci/paths';
 import { listDirectory, readAttribute } from '../pci/sysfs';
 import { type Finding, ok } from './finding';
+import { anotherKernel, missingOptions } from './kernel-options';
+import { shell } from './shell';
 
 export function checkVfioPci(): Finding {
   const driver = join(SYS, 'bus/pci/drivers/vfio-pci');
   if (existsSync(driver)) return ok('vfio-pci', `${driver} exists`, 'vfio-pci is loaded');
-  const option = kernelOption('CONFIG_VFIO_PCI');
-  if (option && option.value === undefined) {
+  const missing = missingOptions(['CONFIG_VFIO']) ?? missingOptions(['CONFIG_VFIO_PCI']);
+  if (missing) {
     return {
-      ...{
-        id: 'vfio-pci-not-built',
-        level: 'blocked',
-        evidence: `${option.file}: no CONFIG_VFIO_PCI`,
-      },
+      ...{ id: 'vfio-pci-not-built', level: 'blocked', evidence: missing },
       meaning: 'this kernel was built without VFIO for PCI',
-      fix: {
-        ...{
-          text: 'install a kernel with CONFIG_VFIO_PCI, as all distributions have',
-          commands: [],
-        },
-        ...{ risk: 'that of another kernel', reboot: true },
-      },
+      fix: anotherKernel('CONFIG_VFIO and CONFIG_VFIO_PCI'),
     };
   }
   return {
@@ -56,9 +48,11 @@ export function checkMemlock(uid = process.getuid?.()): Finding {
     meaning: 'mapping more memory than that for DMA fails with ENOMEM',
     fix: {
       text: hints.memlock(SMALL_MEMLOCK, 0, Number(limit)),
-      commands: ["echo '* - memlock unlimited' > /etc/security/limits.d/vfio.conf"],
+      commands: [
+        shell`echo "\${SUDO_USER:-root} - memlock unlimited" > /etc/security/limits.d/vfio.conf`,
+      ],
       ...{
-        risk: 'users can pin all memory; name one instead of *. Counts from the next login on',
+        risk: 'that user can pin all memory. It counts from the next login on',
         reboot: false,
       },
     },

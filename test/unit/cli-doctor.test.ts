@@ -25,12 +25,7 @@ test.each<[string, FakeMachine, string[], [number, ...string[]]]>([
   ['a laptop with VT-d in the firmware only', machines.laptop, [], [2, 'iommu-off-kernel']],
   ['a server', machines.sriovServer, [], [0]],
   ['its VF', machines.sriovServer, ['0000:03:10.0'], [1, 'no-reset']],
-  [
-    'its port with the default route',
-    machines.sriovServer,
-    ['03:00.1'],
-    [2, 'in-use', 'not-bound'],
-  ],
+  ['its port with the default route', machines.sriovServer, ['03:00.1'], [2, 'in-use']],
   ['a blocked group', machines.blockedGroup, ['0000:01:00.0'], [2, 'group-blocked', 'no-reset']],
   ['AMD', machines.multiFunctionCard, [], [0]],
   ['Arm', machines.arm, ['0000:01:00.0'], [1, 'not-bound', 'no-reset']],
@@ -42,7 +37,8 @@ test.each<[string, FakeMachine, string[], [number, ...string[]]]>([
     [2, 'iommu-off-firmware', 'noiommu', 'unprotected', 'no-reset'],
   ],
   ['groups that are made up', machines.overriddenAcs, [], [1, 'acs-override']],
-  ['a bridge', machines.arm, ['0000:00:00.0'], [2, 'bridge', 'not-bound', 'no-reset']],
+  ['a device in no group', machines.laptop, ['0000:01:00.0'], [2, 'iommu-off-kernel', 'no-group']],
+  ['a bridge', machines.arm, ['0000:00:00.0'], [2, 'bridge']],
 ])('%s', async (_, machine, args, expected) => {
   expect(await problems(machine, ...args)).toEqual(expected);
 });

@@ -40,7 +40,10 @@ describe('interrupt remapping', () => {
     expect(without.get('no-interrupt-remapping')).toMatchObject({
       level: 'blocked',
       evidence: `${SYS}/class/iommu/dmar0/intel-iommu/ecap: f050d2`,
-      fix: { commands: [expect.stringMatching(/^echo Y > .*allow_unsafe_interrupts$/)] },
+      fix: {
+        commands: [],
+        byHand: [expect.stringMatching(/^echo Y > .*allow_unsafe_interrupts$/)],
+      },
     });
     expect(level(withFiles(server, { [ecap]: 'zz' }), 'interrupt-remapping')).toBeUndefined();
   });
@@ -76,6 +79,39 @@ describe('interrupt remapping', () => {
   });
 });
 
+describe('an IOMMU that is not used', () => {
+  const config = 'boot/config-6.12.0-test';
+  const options = `${machines.laptop.files![config]}CONFIG_ARM_SMMU_V3=y\n`;
+  const without = (option: string) => ({ [config]: options.replace(`${option}=y`, '') });
+  const table = (name: string) => ({
+    'sys/firmware/acpi/tables/DMAR': undefined,
+    [`sys/firmware/acpi/tables/${name}`]: '',
+    [config]: options,
+  });
+  const cmdline = { 'proc/cmdline': 'ro intel_iommu=on,sm_on\n' };
+  const tree = {
+    'sys/firmware/acpi/tables/DMAR': undefined,
+    'sys/firmware/devicetree/base/compatible': 'arm,x',
+  };
+
+  test.each<[string, Record<string, string | undefined>, string]>([
+    ['Intel, not asked for', {}, 'iommu-off-kernel'],
+    ['Intel, asked for', cmdline, 'iommu-failed'],
+    ['Intel, not built', without('CONFIG_INTEL_IOMMU'), 'iommu-not-built'],
+    ['AMD, which needs no asking', table('IVRS'), 'iommu-failed'],
+    ['AMD, not built', { ...table('IVRS'), ...without('CONFIG_AMD_IOMMU') }, 'iommu-not-built'],
+    ['Arm', table('IORT'), 'iommu-failed'],
+    ['Arm, device tree', { ...tree, [config]: options }, 'iommu-off-devicetree'],
+    ['Arm, device tree, not built', tree, 'iommu-not-built'],
+  ])('%s', (_, files, id) => {
+    const found = findings(withFiles(machines.laptop, files)).get(id);
+    expect(found).toMatchObject({ level: 'blocked', fix: { reboot: true } });
+    const commands = found?.fix?.commands.join('\n') ?? '';
+    expect(commands.includes('intel_iommu=on')).toBe(id === 'iommu-off-kernel');
+    expect(JSON.stringify(found)).not.toContain('iommu.passthrough');
+  });
+});
+
 describe('interfaces', () => {
   const config = 'boot/config-6.12.0-test';
 
@@ -87,6 +123,8 @@ describe('interfaces', () => {
     expect(level(server, 'interfaces')).toBe('ok');
     const neither = withFiles(server, { 'dev/vfio/vfio': undefined });
     expect(level(neither, 'no-interface')).toBe('blocked');
+    const unbuilt = withFiles(neither, { [config]: 'CONFIG_VFIO=m\nCONFIG_VFIO_PCI=m\n' });
+    expect(level(unbuilt, 'interface-not-built')).toBe('blocked');
   });
 
   test('iommufd that is there, or only not loaded', () => {
