@@ -74,7 +74,8 @@ export const hints = {
     'or echo Y > /sys/module/vfio_pci/parameters/enable_sriov and bind the device again',
   nodePermission: (path: string) =>
     `${path} is not accessible for uid ${process.getuid?.()}; a udev rule gives it away: ` +
-    'SUBSYSTEM=="vfio-dev", OWNER="USER" (then: udevadm trigger); /dev/iommu needs the same',
+    'SUBSYSTEM=="vfio-dev", OWNER="USER" (then: udevadm trigger); /dev/iommu and /dev/vfio/vfio need ' +
+    'SUBSYSTEM=="misc", KERNEL=="iommu|vfio", MODE="0666"',
   oneSpacePerGroup: () =>
     'devices of one group share one address space: leave the option out, or close the other device',
   noIommu: () =>

@@ -1,4 +1,5 @@
 /** Each check both ways: where all is well, and where it is not. */
+import fs from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { examine } from '../../src/doctor/examine';
 import type { Finding } from '../../src/doctor/finding';
@@ -191,6 +192,44 @@ describe('a device', () => {
     expect(findings(machines.hostile, '0000:00:01.0').has('numa')).toBe(false);
   });
 
+  describe('who may open it', () => {
+    const own = {
+      'sys/devices/pci0000:00/0000:00:03.0/0000:03:00.0/vfio-dev/vfio0/dev': '',
+      'dev/vfio/devices/vfio0': '',
+      'dev/iommu': '',
+    };
+
+    /** Nodes that are looked at, for a user who may open none. */
+    function refusedNodes(machine: FakeMachine, bdf: string): string[] {
+      bootMachine(machine);
+      const access = jest.spyOn(fs, 'accessSync').mockImplementation(() => {
+        throw new Error('EACCES');
+      });
+      const refused = examine(bdf).filter(({ id }) => id === 'permission');
+      access.mockRestore();
+      return refused.map(({ level, evidence }) => `${level} ${/\/dev\/(\S*)/.exec(evidence)?.[1]}`);
+    }
+
+    test('of the two ways that one which is taken', () => {
+      expect(refusedNodes(server, PF)).toEqual(['blocked vfio/20', 'blocked vfio/vfio']);
+      expect(refusedNodes(withFiles(server, own), PF)).toEqual([
+        'blocked vfio/devices/vfio0',
+        'blocked iommu',
+      ]);
+    });
+
+    test('before it is bound, by whom', () => {
+      const unbound = findings(machines.arm, '0000:01:00.0');
+      expect(unbound.get('permission')?.level).toBe('ok');
+      const user = jest.spyOn(process, 'getuid').mockReturnValue(1000);
+      expect(refusedNodes(machines.arm, '0000:01:00.0')).toEqual([
+        'warning vfio/1',
+        'blocked vfio/vfio',
+      ]);
+      user.mockRestore();
+    });
+  });
+
   test('who has its nodes open, by process', () => {
     const holder = (node: string) => ({
       ...withFiles(server, {
@@ -205,6 +244,7 @@ describe('a device', () => {
     expect(group).toMatchObject({
       level: 'blocked',
       evidence: expect.stringMatching(/dev\/vfio\/20 is open in qemu \(pid 4711\)$/),
+      fix: { text: expect.stringContaining('held by qemu (pid 4711)'), byHand: ['kill 4711'] },
     });
     expect(level(holder('dev/vfio/devices/vfio0'), 'device-held', PF)).toBe('blocked');
     expect(level(holder('dev/null'), 'group-held', PF)).toBeUndefined();
