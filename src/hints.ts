@@ -48,10 +48,11 @@ export const hints = {
     "a VF token is a UUID like '2ab74924-c335-45f4-9b16-8569e5b08258' (crypto.randomUUID())",
   badBdf: () => "a PCI address is DOMAIN:BUS:DEVICE.FUNCTION in hex, like '0000:01:00.0'",
   memlock: (need: number, locked: number, limit: number) =>
-    `pinned memory counts against RLIMIT_MEMLOCK: the limit is ${limit} bytes, ${locked} are pinned, ` +
-    `and ${need} more were asked for; raise it: "USER - memlock unlimited" in ` +
-    '/etc/security/limits.conf, LimitMEMLOCK=infinity in a systemd unit, --ulimit memlock=-1 for a ' +
-    'container; root (CAP_IPC_LOCK) is not bound by it',
+    `${hints.memlockLimit(limit)}; ${locked} bytes are pinned, and ${need} more were asked for`,
+  memlockLimit: (limit: number) =>
+    `pinned memory counts against RLIMIT_MEMLOCK: the limit is ${limit} bytes; raise it: ` +
+    '"USER - memlock unlimited" in /etc/security/limits.conf, LimitMEMLOCK=infinity in a systemd unit, ' +
+    '--ulimit memlock=-1 for a container; CAP_IPC_LOCK of the first user namespace is not bound by it',
   memory: () => 'free memory, or use huge pages, which need fewer page tables',
   mappings: () =>
     'one container has 65,535 mappings (vfio_iommu_type1.dma_entry_limit); use dma.pool(), which puts ' +

@@ -1,5 +1,4 @@
 import { doctorCommand } from '../../src/cli/doctor';
-import { checkMemlock } from '../../src/doctor/machine-checks';
 import { shell } from '../../src/doctor/shell';
 import * as machines from '../fixtures/machines';
 import { bootMachine, type FakeMachine, removeMachine } from './fake-machine';
@@ -50,15 +49,22 @@ test('the firmware, the command line and the kernel are told apart', async () =>
   expect(await problems({ ...machines.laptop, files: off })).toEqual([2, 'iommu-off-cmdline']);
 });
 
-test('a small memlock limit binds users, not root', () => {
-  bootMachine(machines.lowMemlock);
-  expect(checkMemlock(1000)).toMatchObject({
-    id: 'memlock-low',
-    level: 'warning',
-    evidence: expect.stringContaining('Max locked memory 8388608'),
-    fix: { text: expect.stringContaining('limits.conf'), reboot: false },
+test('a small memlock limit binds all but CAP_IPC_LOCK', async () => {
+  const { files, devices } = machines.lowMemlock;
+  const having = (set: string, map = '0 0 4294967295\n') => ({
+    devices,
+    files: { ...files, 'proc/self/status': `CapEff:\t${set}\n`, 'proc/self/uid_map': map },
   });
-  expect(checkMemlock(0).level).toBe('ok');
+  expect(await problems(machines.lowMemlock)).toEqual([1, 'memlock-low']);
+  expect(await problems(having('000001ffffffffff'))).toEqual([0]);
+  expect(await problems(having('000001ffffffbfff'))).toEqual([1, 'memlock-low']);
+  const container = having('000001ffffffffff', '0 1000 1\n');
+  expect(await problems(container)).toEqual([1, 'memlock-low']);
+  const [, text] = await doctor(machines.lowMemlock);
+  expect(text).toMatch(
+    /Max locked memory 8388608\n.*the limit is 8388608 bytes; raise it: .*limits.conf/,
+  );
+  expect(text).not.toMatch(/are pinned|asked for/);
 });
 
 test('--fix prints a script that names the culprits', async () => {
