@@ -37,6 +37,9 @@ export const hints = {
   groupPermission: (path: string, group: number) =>
     `${path} is not accessible for uid ${process.getuid?.()}; a udev rule gives it away: ` +
     `SUBSYSTEM=="vfio", KERNEL=="${group}", OWNER="USER" (then: udevadm trigger)`,
+  vfToken: (pf: string) =>
+    `ask who has ${pf} open for its UUID: openDevice(bdf, { vfToken }); or set one by vfio sriov ${pf} N ` +
+    '--vf-token UUID',
   tokenRequired: () =>
     'its PF is owned by a vfio driver with a VF token, and none or another one was given; pass the ' +
     'same UUID that the PF was opened with: openDevice(bdf, { vfToken }). Also for a PF that is opened ' +
@@ -53,6 +56,9 @@ export const hints = {
     `pinned memory counts against RLIMIT_MEMLOCK: the limit is ${limit} bytes; raise it: ` +
     '"USER - memlock unlimited" in /etc/security/limits.conf, LimitMEMLOCK=infinity in a systemd unit, ' +
     '--ulimit memlock=-1 for a container; CAP_IPC_LOCK of the first user namespace is not bound by it',
+  container: () =>
+    'a container, it seems: devices are bound outside of it, /dev/vfio/vfio and the nodes of the device ' +
+    'are passed in (--device), and its memlock limit is its own (--ulimit memlock=-1)',
   memory: () => 'free memory, or use huge pages, which need fewer page tables',
   mappings: () =>
     'one container has 65,535 mappings (vfio_iommu_type1.dma_entry_limit); use dma.pool(), which puts ' +
@@ -70,6 +76,11 @@ export const hints = {
   hotResetBlocked: (blockers: readonly string[]) =>
     `all devices on it have to be bound to vfio-pci, and open here (by groups: one of each group; by ` +
     `iommufd: all in address spaces of one iommufd); in the way: ${blockers.join('; ')}`,
+  busReset: (others: readonly string[]) =>
+    'only its bus may have a reset, for all devices on it: device.hotReset(), with all bound to vfio-pci' +
+    (others.length > 0 ? `: ${others.join(', ')}` : ''),
+  restoreBinding: (bdf: string) =>
+    `vfio restore ${bdf} gives it back: to the driver it had, or to the one that the kernel chooses`,
   sriovDisabled: () =>
     'vfio-pci allows VFs only if it was loaded with enable_sriov=1: modprobe vfio-pci enable_sriov=1, ' +
     'or echo Y > /sys/module/vfio_pci/parameters/enable_sriov and bind the device again',

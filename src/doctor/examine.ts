@@ -1,12 +1,14 @@
 /** All checks, of the machine and, if one is named, of a device. */
 import { type PciDevice, readPciDevice } from '../pci/sysfs';
+import { checkAddresses, checkMappings } from './address-checks';
+import { checkAbandoned, checkOverride } from './binding-checks';
 import { checkDriver, checkGroup, checkIsolation, checkKind, checkNuma } from './device-checks';
 import type { Finding } from './finding';
-import { checkReset, checkSriov } from './function-checks';
+import { checkPower, checkReset, checkSriov } from './function-checks';
 import { checkDeviceNodes, checkInterfaces } from './interface-checks';
 import { checkInterruptRemapping } from './interrupt-checks';
 import { checkAcsOverride, checkIommu, checkUnprotected } from './iommu-checks';
-import { checkHugePages, checkMemlock, checkVfioPci } from './machine-checks';
+import { checkContainer, checkHugePages, checkMemlock, checkVfioPci } from './machine-checks';
 import { checkNodes } from './node-checks';
 import { checkLockdown, checkSecureBoot } from './security-checks';
 
@@ -21,7 +23,10 @@ export function examine(address?: string): Finding[] {
     checkVfioPci(),
     checkInterfaces(),
     checkDeviceNodes(),
+    ...checkAbandoned(),
+    ...checkContainer(),
     checkMemlock(),
+    ...checkMappings(),
     checkHugePages(),
     checkLockdown(),
     ...checkSecureBoot(),
@@ -35,8 +40,11 @@ function examineDevice(pci: PciDevice): Finding[] {
   return [
     checkGroup(pci),
     ...checkIsolation(pci),
+    ...checkAddresses(pci),
     checkDriver(pci),
+    ...checkOverride(pci),
     ...checkNodes(pci),
+    ...checkPower(pci),
     checkReset(pci),
     ...checkSriov(pci),
     ...checkNuma(pci),

@@ -37,11 +37,29 @@ const SMALL_MEMLOCK = 64 << 20;
 /** Bit of a capability set (capabilities(7)). */
 const CAP_IPC_LOCK = 1n << 14n;
 
+/** Its map is the identity (user_namespaces(7)). */
+function inFirstUserNamespace(): boolean {
+  return /^\s*0\s+0\s+4294967295\s*$/.test(fileText(join(PROC, 'self/uid_map')) ?? '');
+}
+
+/** As far as a container shows: by its user namespace, or its root file system. */
+export function checkContainer(): Finding[] {
+  const roots = (fileText(join(PROC, 'self/mountinfo')) ?? '')
+    .split('\n')
+    .filter((line) => / \/ \/ .* - overlay /.test(line));
+  const seen = [
+    ...(inFirstUserNamespace() ? [] : [`${PROC}/self/uid_map is not that of the machine`]),
+    ...(roots.length > 0 ? [`${PROC}/self/mountinfo: / is an overlay`] : []),
+  ];
+  if (seen.length === 0) return [];
+  return [ok('container', seen.join('; '), hints.container())];
+}
+
 /** VFIO asks for the capability in the first user namespace: root of a container does not have it. */
 function mayLock(): string | undefined {
   const set = /^CapEff:\s+([0-9a-f]+)$/m.exec(fileText(join(PROC, 'self/status')) ?? '')?.[1];
-  const first = /^\s*0\s+0\s+4294967295\s*$/.test(fileText(join(PROC, 'self/uid_map')) ?? '');
-  if (set === undefined || !first || (BigInt(`0x${set}`) & CAP_IPC_LOCK) === 0n) return undefined;
+  if (set === undefined || !inFirstUserNamespace() || (BigInt(`0x${set}`) & CAP_IPC_LOCK) === 0n)
+    return undefined;
   return `${PROC}/self/status: CapEff ${set} has CAP_IPC_LOCK`;
 }
 

@@ -23,7 +23,7 @@ async function problems(machine: FakeMachine, ...args: string[]): Promise<[numbe
 test.each<[string, FakeMachine, string[], [number, ...string[]]]>([
   ['a laptop with VT-d in the firmware only', machines.laptop, [], [2, 'iommu-off-kernel']],
   ['a server', machines.sriovServer, [], [0]],
-  ['its VF', machines.sriovServer, ['0000:03:10.0'], [1, 'no-reset']],
+  ['its VF', machines.sriovServer, ['0000:03:10.0'], [1, 'no-reset', 'vf-token']],
   ['its port with the default route', machines.sriovServer, ['03:00.1'], [2, 'in-use']],
   ['a blocked group', machines.blockedGroup, ['0000:01:00.0'], [2, 'group-blocked', 'no-reset']],
   ['AMD', machines.multiFunctionCard, [], [0]],

@@ -251,11 +251,20 @@ describe('a device', () => {
   });
 });
 
-test('every finding tells what was seen; every fix its risk', () => {
+test('every finding tells what was seen; what is not well its fix, risk and reboot', () => {
   for (const machine of Object.values(machines)) {
     for (const bdf of [undefined, ...Object.keys(machine.devices)]) {
-      for (const [id, { evidence, meaning, fix }] of findings(machine, bdf)) {
+      for (const { id, level, evidence, meaning, fix } of findings(machine, bdf).values()) {
         expect([id, evidence, meaning, fix?.text, fix?.risk]).not.toContain('');
+        if (level === 'ok') continue;
+        expect([id, fix]).toEqual([
+          id,
+          expect.objectContaining({
+            text: expect.any(String),
+            risk: expect.any(String),
+            reboot: expect.any(Boolean),
+          }),
+        ]);
       }
     }
   }
