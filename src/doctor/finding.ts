@@ -1,15 +1,25 @@
 /** What `vfio doctor` says: one fact each, with the file it was read from and what to do. */
 import { printable } from '../printable';
 
-export interface Finding {
-  /** Stable, for scripts: `iommu-off`. */
+export type Finding = Seen & (Well | Ill);
+
+interface Seen {
+  /** Stable, for scripts: `iommu-off-kernel`. */
   readonly id: string;
-  readonly level: 'ok' | 'warning' | 'blocked';
   /** Where it was seen: `/proc/cmdline: ro quiet`. */
   readonly evidence: string;
   readonly meaning: string;
-  /** null where nothing is to be done, or only a person can decide. */
+}
+
+interface Well {
+  readonly level: 'ok';
+  /** What can be had beyond that. */
   readonly fix: Fix | null;
+}
+
+interface Ill {
+  readonly level: 'warning' | 'blocked';
+  readonly fix: Fix;
 }
 
 export interface Fix {

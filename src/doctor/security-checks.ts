@@ -14,7 +14,14 @@ export function checkLockdown(): Finding {
     level: 'warning',
     evidence: `${file}: ${mode}`,
     meaning: 'writing to PCI config space, raw BARs and MSRs is refused, even to root; VFIO works',
-    fix: null,
+    fix: {
+      text:
+        'nothing, for VFIO alone; for raw access: turn secure boot off in the firmware set-up, or take ' +
+        'lockdown= from the kernel command line, whichever turned it on',
+      commands: [],
+      risk: 'root, and who becomes root, can change the running kernel then',
+      reboot: true,
+    },
   };
 }
 

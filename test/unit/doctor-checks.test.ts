@@ -162,7 +162,10 @@ describe('what guards the kernel', () => {
   test('lockdown', () => {
     expect(level(server, 'lockdown')).toBe('ok');
     const locked = { 'sys/kernel/security/lockdown': 'none [integrity] confidentiality\n' };
-    expect(level(withFiles(server, locked), 'lockdown')).toBe('warning');
+    expect(findings(withFiles(server, locked)).get('lockdown')).toMatchObject({
+      level: 'warning',
+      fix: { commands: [], reboot: true },
+    });
   });
 });
 
