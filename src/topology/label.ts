@@ -10,11 +10,18 @@ export interface Label {
   readonly driver: string;
   /** `PF 2/7`, `VF 1 of 0000:03:00.0`; empty for a function without SR-IOV. */
   readonly role: string;
+  /** `root port`, `downstream port`; empty for what is no port of PCI Express. */
+  readonly port: string;
   /** `ACS`, `ACS off`, `no ACS`; empty where nothing depends on it. */
   readonly acs: string;
 }
 
-const acsTexts = { isolates: 'ACS', off: 'ACS off', lacking: 'no ACS' } as const;
+const acsTexts = {
+  isolates: 'ACS',
+  off: 'ACS off',
+  lacking: 'no ACS',
+  quirk: 'ACS by quirk',
+} as const;
 
 export function labelOf({ sriov, acs, ...node }: TopologyNode): Label {
   const roleOf = () => {
@@ -31,12 +38,13 @@ export function labelOf({ sriov, acs, ...node }: TopologyNode): Label {
     name: printable(node.deviceName ?? node.className ?? 'unknown'),
     driver: printable(node.driver ?? 'no driver'),
     role: printable(roleOf()),
+    port: node.portType?.endsWith('-port') ? node.portType.replace('-', ' ') : '',
     acs: acs === null ? '' : acsTexts[acs],
   };
 }
 
 /** `0000:00:01.1 PCI bridge (pcieport, ACS off)`. */
 export function lineOf(node: TopologyNode): string {
-  const { name, driver, role, acs } = labelOf(node);
-  return `${node.bdf} ${name} (${[driver, role, acs].filter((part) => part !== '').join(', ')})`;
+  const { name, driver, port, role, acs } = labelOf(node);
+  return `${node.bdf} ${name} (${[driver, port, role, acs].filter((part) => part !== '').join(', ')})`;
 }

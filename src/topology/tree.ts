@@ -1,10 +1,12 @@
 /** PCI functions as a tree: what is below which bridge, in which IOMMU group, isolated or not. */
 import { realpathSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { type ConfigSpace, decodeConfigSpace, findCapability } from '../pci/config/decode';
+import { decodeConfigSpace, findCapability } from '../pci/config/decode';
 import { readConfigBytes } from '../pci/config/read';
 import { readPciNames } from '../pci/ids';
 import { describeDevice, describeDevices, type ListedDevice } from '../pci/inventory';
+import { acsOverride } from '../pci/kernel-files';
+import { type Acs, acsOf, isQuirk } from './acs';
 
 export interface TopologyNode extends ListedDevice {
   /** The bridge above it; null on a root bus. */
@@ -14,35 +16,17 @@ export interface TopologyNode extends ListedDevice {
   /** Type of PCI Express port; null for conventional PCI, and where config space is not readable. */
   readonly portType: string | null;
   /**
-   * Whether it keeps peer-to-peer DMA from going past the IOMMU: by ACS, which is on, off or lacking.
-   * null where nothing depends on it: a device of one function, conventional PCI.
+   * Whether it keeps peer-to-peer DMA from going past the IOMMU: by ACS, which is on, off or lacking, or
+   * in a way of its own that the kernel knows. null where nothing depends on it: a device of one
+   * function, conventional PCI.
    */
-  readonly acs: 'isolates' | 'off' | 'lacking' | null;
+  readonly acs: Acs | null;
   /** Its capabilities could not be read: the kernel gives them to root only. */
   readonly restricted: boolean;
 }
 
 /** What the kernel gives of config space without CAP_SYS_ADMIN. */
 const HEADER_SIZE = 64;
-
-/** Bits that the kernel asks for (REQ_ACS_FLAGS of drivers/iommu/iommu.c), where the port has them. */
-const required = [
-  'sourceValidation',
-  'requestRedirect',
-  'completionRedirect',
-  'upstreamForwarding',
-] as const;
-
-/** As pci_acs_enabled of drivers/pci/pci.c has it. */
-function acsOf(config: ConfigSpace, portType: string | null): TopologyNode['acs'] {
-  const acs = findCapability(config, 'acs');
-  if (acs) {
-    const lacking = required.some((bit) => acs.capabilities[bit] && !acs.control[bit]);
-    return lacking ? 'off' : 'isolates';
-  }
-  const isPort = portType === 'root-port' || portType === 'downstream-port';
-  return isPort || (portType !== null && config.header.multiFunction) ? 'lacking' : null;
-}
 
 function expressPart(bdf: string): Pick<TopologyNode, 'portType' | 'acs' | 'restricted'> {
   try {
@@ -80,7 +64,7 @@ export function isVf<Node extends Pick<TopologyNode, 'sriov'>>(
 export function readTopology(): TopologyNode[] {
   const names = readPciNames();
   const below = new Map<string | null, TopologyNode[]>();
-  const nodes = describeDevices((pci): TopologyNode => {
+  const nodes = describeDevices((pci): TopologyNode & { acs: Acs | null } => {
     const children: TopologyNode[] = [];
     below.set(pci.bdf, children);
     const parent = parentOf(pci.path);
@@ -94,6 +78,8 @@ export function readTopology(): TopologyNode[] {
     ]),
   );
   const roots: TopologyNode[] = [];
+  const quirks = acsOverride() === undefined ? nodes.filter((node) => isQuirk(node, nodes)) : [];
+  for (const node of quirks) node.acs = 'quirk';
   for (const node of nodes) {
     const parent = isBelowItself(node.bdf, above) ? null : above.get(node.bdf)!;
     (below.get(parent) ?? roots).push(node);

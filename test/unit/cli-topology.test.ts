@@ -1,4 +1,5 @@
 import { topologyCommand } from '../../src/cli/topology';
+import { configBytes } from '../fixtures/config-bytes';
 import * as machines from '../fixtures/machines';
 import { bootMachine, removeMachine } from './fake-machine';
 import { runCommand } from './run-command';
@@ -79,7 +80,9 @@ test('VFs are drawn below their PF', async () => {
 test('text, DOT and Mermaid', async () => {
   bootMachine(machines.multiFunctionCard);
   expect((await topology()).split('\n').slice(1, 4)).toEqual([
-    expect.stringMatching(/^└─ 0000:00:01.1 PCI bridge \(pcieport, ACS off\) {2}\[group 1\]$/),
+    expect.stringMatching(
+      /^└─ 0000:00:01.1 PCI bridge \(pcieport, root port, ACS off\) {2}\[group 1\]$/,
+    ),
     expect.stringMatching(/^ {3}├─ 0000:01:00.0 GA102 .* \(vfio-pci, no ACS\) {2}\[group 1\]$/),
     expect.stringMatching(/^ {3}└─ 0000:01:00.1 /),
   ]);
@@ -89,9 +92,38 @@ test('text, DOT and Mermaid', async () => {
 
 test('two that are each below the other are drawn, once each', async () => {
   bootMachine(machines.odd);
-  const drawn = (await topology()).match(/0000:00:0\d.0(?= )/g);
+  const drawn = (await topology()).match(/(?<=─ )0000:00:0\d.0(?= )/g);
   expect(drawn).toEqual(['0000:00:01.0', '0000:00:02.0', '0000:00:06.0', '0000:00:07.0']);
   expect(await topology('--split', '0000:00:06.0', '0000:00:07.0')).toMatch(/^no\n/);
+});
+
+test('every format tells why a group goes to one owner', async () => {
+  bootMachine(machines.blockedGroup);
+  for (const format of ['text', 'dot', 'mermaid', 'svg', 'html']) {
+    const picture = await topology('--format', format);
+    expect(picture).toContain('no ACS in 0000:01:00.0 and 0000:01:00.1');
+    expect(picture).toContain('ACS of 0000:00:01.2 above is off');
+    expect(picture).toContain('root port');
+  }
+  bootMachine(machines.sriovServer);
+  expect(await topology()).not.toContain('one owner');
+});
+
+test('a port without ACS that the kernel isolates all the same is not marked', async () => {
+  const port = machines.sriovServer.devices['0000:00:03.0']!;
+  const config = configBytes({
+    id: '8086:2f08',
+    portType: 4,
+    bridge: { secondary: 3, subordinate: 3 },
+  });
+  const devices = { ...machines.sriovServer.devices, '0000:00:03.0': { ...port, config } };
+  const machine = { ...machines.sriovServer, devices };
+  bootMachine(machine);
+  expect(await topology()).toContain('(pcieport, root port, ACS by quirk)');
+  expect(await topology('--format', 'svg')).toMatch(/class="faint"[^>]*>ACS by quirk</);
+  const override = { 'proc/cmdline': 'pcie_acs_override=downstream' };
+  bootMachine({ ...machine, files: { ...machine.files, ...override } });
+  expect(await topology()).toContain('(pcieport, root port, no ACS)');
 });
 
 test('hostile names are drawn without harm', async () => {
