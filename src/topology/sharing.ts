@@ -54,9 +54,17 @@ function slotReasons(members: readonly TopologyNode[]): string[] {
     if (functions.length < 2 || open.length === 0) return [];
     const unread = open.filter(({ restricted }) => restricted);
     const names = (nodes: readonly TopologyNode[]) => nodes.map(({ bdf }) => bdf).join(' and ');
-    return unread.length > 0
-      ? [`the capabilities of ${names(unread)} could not be read: try as root`]
-      : [`functions of one slot can reach each other: no ACS in ${names(open)}`];
+    if (unread.length > 0)
+      return [`the capabilities of ${names(unread)} could not be read: try as root`];
+    const [off, lacking] = [
+      open.filter(({ acs }) => acs === 'off'),
+      open.filter(({ acs }) => acs !== 'off'),
+    ];
+    const why = [
+      ...(off.length > 0 ? [`ACS is off in ${names(off)}`] : []),
+      ...(lacking.length > 0 ? [`no ACS in ${names(lacking)}`] : []),
+    ];
+    return [`functions of one slot can reach each other: ${why.join(', ')}`];
   });
 }
 
