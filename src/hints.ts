@@ -15,6 +15,10 @@ export const hints = {
     `bindDriver('${bdf}') or, as root: echo vfio-pci > /sys/bus/pci/devices/${bdf}/driver_override; ` +
     `${driver === undefined ? '' : `echo ${bdf} > /sys/bus/pci/devices/${bdf}/driver/unbind; `}` +
     `echo ${bdf} > /sys/bus/pci/drivers_probe`,
+  iommuInFirmware: () => 'enable VT-d, AMD-Vi (IOMMU) or the SMMU in the firmware set-up',
+  iommuInDeviceTree: () =>
+    `see that the device tree has the SMMU enabled, and PCI behind it (iommu-map); ${hints.iommuLog()}`,
+  iommuFaulty: () => `${hints.iommuLog()}; a newer firmware may describe it without faults`,
   iommuLog: () => 'dmesg | grep -iE "dmar|amd-vi|ivrs|smmu|iommu" tells what the kernel found',
   noIommuGroup: () =>
     'the kernel put no IOMMU in front of it: enable VT-d (and boot with intel_iommu=on), AMD-Vi or the ' +
@@ -28,6 +32,10 @@ export const hints = {
   groupNotViable: (group: number, blockers: readonly string[]) =>
     `every device of IOMMU group ${group} must be bound to vfio-pci or to no driver; these block: ` +
     (blockers.length > 0 ? blockers.join(', ') : 'none that sysfs shows'),
+  interruptRemapping: () =>
+    'enable interrupt remapping (or x2APIC) in the firmware set-up; or let VFIO work without it',
+  firmwareMemory: () =>
+    'turn off in the firmware set-up what shares memory with it (management, legacy USB)',
   groupOwned: () =>
     'another iommufd has a device of its IOMMU group (that of another process, or another address space), ' +
     'or its interrupts cannot be isolated: interrupt remapping is off',
@@ -76,14 +84,25 @@ export const hints = {
   hotResetBlocked: (blockers: readonly string[]) =>
     `all devices on it have to be bound to vfio-pci, and open here (by groups: one of each group; by ` +
     `iommufd: all in address spaces of one iommufd); in the way: ${blockers.join('; ')}`,
-  busReset: (others: readonly string[]) =>
-    'only its bus may have a reset, for all devices on it: device.hotReset(), with all bound to vfio-pci' +
-    (others.length > 0 ? `: ${others.join(', ')}` : ''),
+  losesWork: (driver: string) =>
+    `what ${driver} has under way would be lost; unbind it first, or say --force`,
+  kernelRefused: () => 'dmesg tells what the kernel had against it',
+  noBusReset: () => 'devices on the root bus have no bus reset; reset() may be there',
+  busReset: (others: readonly string[] | undefined) =>
+    others === undefined
+      ? 'it is on a root bus, which has no reset either'
+      : 'only its bus may have a reset, for all devices on it: device.hotReset(), with all bound to ' +
+        `vfio-pci${others.length > 0 ? `: ${others.join(', ')}` : ''}`,
   restoreBinding: (bdf: string) =>
     `vfio restore ${bdf} gives it back: to the driver it had, or to the one that the kernel chooses`,
   sriovDisabled: () =>
     'vfio-pci allows VFs only if it was loaded with enable_sriov=1: modprobe vfio-pci enable_sriov=1, ' +
     'or echo Y > /sys/module/vfio_pci/parameters/enable_sriov and bind the device again',
+  rawAccess: () =>
+    'nothing, for VFIO alone; for raw access: turn secure boot off in the firmware set-up, or take ' +
+    'lockdown= from the kernel command line, whichever turned it on',
+  anotherKernel: (options: string) =>
+    `install a kernel with ${options}, as most distributions have`,
   nodePermission: (path: string) =>
     `${path} is not accessible for uid ${process.getuid?.()}; a udev rule gives it away: ` +
     'SUBSYSTEM=="vfio-dev", OWNER="USER" (then: udevadm trigger); /dev/iommu and /dev/vfio/vfio need ' +

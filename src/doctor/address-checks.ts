@@ -64,7 +64,7 @@ export function checkAddresses({ path, iommuGroup }: PciDevice): Finding[] {
         meaning:
           'the firmware keeps memory mapped for it (RMRR): the kernel refuses to give it away',
         fix: {
-          text: 'turn off in the firmware set-up what shares memory with it (management, legacy USB)',
+          text: hints.firmwareMemory(),
           commands: [],
           risk: 'what the firmware does with it, such as management, ends',
           reboot: true,

@@ -2,28 +2,13 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { hints } from '../hints';
-import { isBdf } from '../pci/address';
 import { readConfigBytes } from '../pci/config/read';
 import { SYS } from '../pci/paths';
-import { resetMethods } from '../pci/reset-methods';
+import { onSameBus, resetMethods } from '../pci/reset-methods';
 import { Sriov } from '../pci/sriov';
-import {
-  listDirectory,
-  PCI_DEVICES,
-  type PciDevice,
-  readAttribute,
-  readLinkName,
-} from '../pci/sysfs';
+import { PCI_DEVICES, type PciDevice, readAttribute, readLinkName } from '../pci/sysfs';
 import { type Finding, ok } from './finding';
 import { shell } from './shell';
-
-/** All of its bus, without itself: what a reset of the bus takes along. */
-function onItsBus(bdf: string): string[] {
-  const bus = bdf.slice(0, bdf.lastIndexOf(':') + 1);
-  return listDirectory(PCI_DEVICES).filter(
-    (name) => name.startsWith(bus) && name !== bdf && isBdf(name),
-  );
-}
 
 export function checkReset({ bdf, path }: PciDevice): Finding {
   const methods = resetMethods(bdf);
@@ -33,13 +18,13 @@ export function checkReset({ bdf, path }: PciDevice): Finding {
   // Before Linux 5.15 the kernel tells only that there is a way.
   if (existsSync(join(path, 'reset')))
     return ok('reset', `${path}/reset exists`, 'the kernel can reset it alone');
-  const others = onItsBus(bdf);
+  const others = onSameBus(bdf);
   const told = existsSync(file) ? 'is empty' : 'does not exist, nor reset';
   return {
     id: 'no-reset',
     level: 'warning',
-    evidence: `${file} ${told}; on its bus: ${others.join(', ') || 'no other'}`,
-    meaning: 'nothing resets it between users but a reset of its whole bus: it may keep its state',
+    evidence: `${file} ${told}; ${others === undefined ? 'on a root bus' : `on its bus: ${others.join(', ') || 'no other'}`}`,
+    meaning: 'nothing resets it alone between users: it may keep its state',
     fix: {
       text: hints.busReset(others),
       commands: [],

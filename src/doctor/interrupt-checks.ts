@@ -3,6 +3,7 @@
  * of MSIs, a device raises what it wants. VFIO refuses such machines unless it is told otherwise.
  */
 import { join } from 'node:path';
+import { hints } from '../hints';
 import { bootParameter, fileText } from '../pci/kernel-files';
 import { PROC, SYS } from '../pci/paths';
 import { listDirectory, readAttribute } from '../pci/sysfs';
@@ -46,7 +47,7 @@ function blocked(evidence: string, meaning: string, fix: Fix): Finding {
 }
 
 const unsafely: Fix = {
-  text: 'enable interrupt remapping (or x2APIC) in the firmware set-up; or let VFIO work without it',
+  text: hints.interruptRemapping(),
   commands: [],
   byHand: [shell`echo Y > ${allowUnsafe}`],
   risk: 'a device that is given away can raise any interrupt of the machine, and so crash it',

@@ -66,7 +66,7 @@ function unusedIommu(table: Table): Finding {
     return blocked('iommu-off-kernel', evidence, meaning, addBootParameter('intel_iommu=on'));
   }
   return blocked('iommu-failed', evidence, meaning, {
-    text: `${hints.iommuLog()}; a newer firmware may describe it without faults`,
+    text: hints.iommuFaulty(),
     commands: [],
     risk: 'that of new firmware',
     reboot: true,
@@ -82,7 +82,7 @@ function unusedDeviceTree(): Finding {
     return blocked('iommu-not-built', evidence, meaning, anotherKernel(options.join(' or ')));
   }
   return blocked('iommu-off-devicetree', evidence, meaning, {
-    text: `see that the device tree has the SMMU enabled, and PCI behind it (iommu-map); ${hints.iommuLog()}`,
+    text: hints.iommuInDeviceTree(),
     commands: [],
     risk: 'a machine whose device tree is wrong may not boot',
     reboot: true,
@@ -93,7 +93,7 @@ function withoutTable(): Finding {
   const evidence = `${TABLES}: neither ${Object.keys(kinds).join(', nor ')}`;
   const meaning = 'the firmware tells of no IOMMU: it is off there, or there is none';
   return blocked('iommu-off-firmware', evidence, meaning, {
-    text: 'enable VT-d, AMD-Vi (IOMMU) or the SMMU in the firmware set-up',
+    text: hints.iommuInFirmware(),
     commands: [],
     risk: 'none that lasts: it can be turned off again',
     reboot: true,

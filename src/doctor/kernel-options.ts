@@ -1,4 +1,5 @@
 /** Findings about what the kernel was built without. */
+import { hints } from '../hints';
 import { kernelOption } from '../pci/kernel-files';
 import type { Fix } from './finding';
 
@@ -12,7 +13,7 @@ export function missingOptions(names: readonly string[]): string | undefined {
 
 export function anotherKernel(options: string): Fix {
   return {
-    text: `install a kernel with ${options}, as most distributions have`,
+    text: hints.anotherKernel(options),
     commands: [],
     risk: 'that of another kernel',
     reboot: true,

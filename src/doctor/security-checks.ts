@@ -1,5 +1,6 @@
 /** Checks of what guards the kernel from root. */
 import { join } from 'node:path';
+import { hints } from '../hints';
 import { fileText } from '../pci/kernel-files';
 import { SYS } from '../pci/paths';
 import { readAttribute } from '../pci/sysfs';
@@ -15,9 +16,7 @@ export function checkLockdown(): Finding {
     evidence: `${file}: ${mode}`,
     meaning: 'writing to PCI config space, raw BARs and MSRs is refused, even to root; VFIO works',
     fix: {
-      text:
-        'nothing, for VFIO alone; for raw access: turn secure boot off in the firmware set-up, or take ' +
-        'lockdown= from the kernel command line, whichever turned it on',
+      text: hints.rawAccess(),
       commands: [],
       risk: 'root, and who becomes root, can change the running kernel then',
       reboot: true,

@@ -1,6 +1,6 @@
 /** What sysfs says of a PCI device. Its contents are input like any other: read with limits, never trusted. */
-import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { closeSync, openSync, readdirSync, readlinkSync, readSync, realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { VfioError } from '../errors';
 import { hints } from '../hints';
 import { isBdf, parseBdf } from './address';
@@ -66,6 +66,16 @@ export function readLinkName(path: string): string | undefined {
 export function readFunctionLink(path: string): string | undefined {
   const name = readLinkName(path);
   return name !== undefined && isBdf(name) ? name : undefined;
+}
+
+/** The bridge that a device is behind, by its directory in sysfs; undefined on a root bus. */
+export function bridgeAbove(path: string): string | undefined {
+  try {
+    const name = basename(dirname(realpathSync(path)));
+    return name.startsWith('pci') ? undefined : name;
+  } catch {
+    return undefined;
+  }
 }
 
 export function listDirectory(path: string): string[] {

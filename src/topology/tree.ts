@@ -1,11 +1,10 @@
 /** PCI functions as a tree: what is below which bridge, in which IOMMU group, isolated or not. */
-import { realpathSync } from 'node:fs';
-import { basename, dirname } from 'node:path';
 import { decodeConfigSpace, findCapability } from '../pci/config/decode';
 import { readConfigBytes } from '../pci/config/read';
 import { readPciNames } from '../pci/ids';
 import { describeDevice, describeDevices, type ListedDevice } from '../pci/inventory';
 import { acsOverride } from '../pci/kernel-files';
+import { bridgeAbove } from '../pci/sysfs';
 import { type Acs, acsOf, isQuirk } from './acs';
 
 export interface TopologyNode extends ListedDevice {
@@ -39,15 +38,6 @@ function expressPart(bdf: string): Pick<TopologyNode, 'portType' | 'acs' | 'rest
   }
 }
 
-function parentOf(path: string): string | null {
-  try {
-    const name = basename(dirname(realpathSync(path)));
-    return name.startsWith('pci') ? null : name;
-  } catch {
-    return null;
-  }
-}
-
 /** Nothing limits its DMA, so that who has it can reach all memory. */
 export function lacksIommu({ iommuGroup, readiness }: TopologyNode): boolean {
   return iommuGroup === null || readiness === 'unprotected';
@@ -67,7 +57,7 @@ export function readTopology(): TopologyNode[] {
   const nodes = describeDevices((pci): TopologyNode & { acs: Acs | null } => {
     const children: TopologyNode[] = [];
     below.set(pci.bdf, children);
-    const parent = parentOf(pci.path);
+    const parent = bridgeAbove(pci.path) ?? null;
     return { ...describeDevice(pci, names), parent, children, ...expressPart(pci.bdf) };
   });
   const pfs = new Set(nodes.filter((node) => !isVf(node)).map(({ bdf }) => bdf));
