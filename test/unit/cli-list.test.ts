@@ -26,7 +26,12 @@ test('names, drivers, groups, SR-IOV and readiness of a server', async () => {
   ]);
 });
 
-test('a group that one driver blocks is told with its culprits', async () => {
+test('a group that one driver blocks is told with its culprit', async () => {
+  bootMachine(machines.multiFunctionCard);
+  expect(await list()).toContain('\ngroup 1 is blocked by 0000:01:00.1 (snd_hda_intel)\n');
+});
+
+test('a group that two drivers block is told with both', async () => {
   bootMachine(machines.blockedGroup);
   expect(await list('--group', '1')).toContain(
     'group 1 is blocked by 0000:01:00.1 (snd_hda_intel), 0000:02:00.0 (nvme)\n',
