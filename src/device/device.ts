@@ -1,13 +1,14 @@
 /** A device opened through VFIO. */
 import type { AddressSpace } from '../dma/address-space';
 import { check, closedError, isErrno, VfioError } from '../errors';
+import { hints } from '../hints';
 import { VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET } from '../ioctl/abi/constants';
 import * as ioctl from '../ioctl/device';
 import type { IommuHwInfo } from '../ioctl/iommufd';
 import type { Irq, IrqKind, IrqListener, IrqName } from '../irq/irq';
 import { native } from '../native';
 import { type ConfigSpace, decodeConfigSpace } from '../pci/config/decode';
-import { resetMethods } from '../pci/reset-methods';
+import { onSameBus, resetMethods } from '../pci/reset-methods';
 import { Sriov } from '../pci/sriov';
 import type { Attachment, IommufdAttachment } from './attachment';
 import { DmaLogging } from './dma-logging';
@@ -246,7 +247,7 @@ export class Device implements AsyncDisposable {
     if (!this.canReset) {
       throw new VfioError('ERR_VFIO_NO_RESET', `${this.bdf} has no reset of its own`, {
         device: this.bdf,
-        ...(this.#isPci && { hint: 'its bus may have one, for all devices on it: hotReset()' }),
+        ...(this.#isPci && { hint: hints.busReset(onSameBus(this.bdf)) }),
       });
     }
     await this.#whileResetting(ioctl.deviceReset(this.#fd));

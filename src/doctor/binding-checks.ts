@@ -1,0 +1,57 @@
+/** Checks for bindings that were left half done. */
+import { join } from 'node:path';
+import { hints } from '../hints';
+import { readDriverState } from '../pci/bind';
+import { STATE } from '../pci/paths';
+import { isAbandoned, type SavedBinding, savedBindings } from '../pci/saved-bindings';
+import type { PciDevice } from '../pci/sysfs';
+import type { Finding } from './finding';
+import { shell } from './shell';
+
+/** A `vfio bind` that was killed midway; the next one, or `vfio restore`, undoes it. */
+export function checkAbandoned(): Finding[] {
+  return records()
+    .filter(isAbandoned)
+    .map(({ bdf, changing }) => ({
+      id: 'abandoned-binding',
+      level: 'warning',
+      evidence: `${join(STATE, `${bdf}.json`)}: of process ${changing}, which is gone`,
+      meaning: `binding ${bdf} was not brought to its end`,
+      fix: {
+        text: hints.restoreBinding(bdf),
+        commands: [shell`vfio restore ${bdf}`],
+        risk: 'none: it gets the driver that it had',
+        reboot: false,
+      },
+    }));
+}
+
+/** `vfio restore` tells of damaged ones. */
+function records(): SavedBinding[] {
+  try {
+    return savedBindings();
+  } catch {
+    return [];
+  }
+}
+
+/** An override keeps all other drivers away, also after a `modprobe`. */
+export function checkOverride(device: PciDevice): Finding[] {
+  const { driver, override } = readDriverState(device);
+  if (override === '' || override === driver) return [];
+  const { bdf, path } = device;
+  return [
+    {
+      id: 'stale-override',
+      level: 'warning',
+      evidence: `${path}/driver_override: ${override}; ${path}/driver: ${driver ?? 'none'}`,
+      meaning: `only ${override} may take it, and has not`,
+      fix: {
+        text: hints.restoreBinding(bdf),
+        commands: [shell`vfio restore ${bdf}`],
+        risk: 'the kernel chooses a driver, which may use the device at once',
+        reboot: false,
+      },
+    },
+  ];
+}
