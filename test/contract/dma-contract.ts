@@ -13,7 +13,7 @@ import { type AddressSpace, type Device, openDevice } from 'vfio';
 import type { DmaBackend } from '../../src/dma/backend';
 import { allocateMemory, type Memory } from '../../src/dma/memory';
 import { native } from '../../src/native';
-import { deviceReads, deviceWrites, eduMask } from '../vm/edu-dma';
+import { deviceHeld, deviceHolds, deviceReads, deviceWrites, eduMask } from '../vm/edu-dma';
 import { identifiedModel } from '../vm/nvme-dma';
 
 const PAGE = 4096;
@@ -153,24 +153,35 @@ export function dmaContract(
     });
 
     test('devices read and write what is mapped for that, and nothing else', async () => {
-      const source = await space.alloc(PAGE, eduMask);
-      const target = await space.alloc(PAGE, eduMask);
+      const [source, target] = await Promise.all([PAGE, PAGE].map((n) => space.alloc(n, eduMask)));
       const readable = await space.alloc(PAGE, { ...eduMask, access: 'read' });
       const writable = await space.alloc(PAGE, { ...eduMask, access: 'write' });
-      source.u32.fill(0x5a5a_1234);
-      await deviceReads(edu, source.iova);
-      await deviceWrites(edu, target.iova);
-      expect(Buffer.compare(target.u8, source.u8)).toBe(0);
+      const words = () =>
+        [source!, target!, readable, writable].map(({ u32 }) => {
+          expect(u32.every((word) => word === u32[0])).toBe(true);
+          return u32[0];
+        });
+      source!.u32.fill(0x5a5a_1234);
+      readable.u32.fill(0x1111);
+      await deviceReads(edu, source!.iova);
+      await deviceWrites(edu, target!.iova);
+      expect(words()).toEqual([0x5a5a_1234, 0x5a5a_1234, 0x1111, 0]);
 
+      await deviceHolds(edu, 0xbad0_bad0);
       await deviceWrites(edu, readable.iova);
-      expect(readable.u32.every((word) => word === 0)).toBe(true);
+      expect(words()).toEqual([0x5a5a_1234, 0x5a5a_1234, 0x1111, 0]);
       await deviceWrites(edu, writable.iova);
-      expect(writable.u32[5]).toBe(0x5a5a_1234);
+      expect(words()).toEqual([0x5a5a_1234, 0x5a5a_1234, 0x1111, 0xbad0_bad0]);
+      await deviceReads(edu, readable.iova);
+      expect((await deviceHeld(edu)).every((word) => word === 0x1111)).toBe(true);
 
       await readable.close();
+      await deviceHolds(edu, 0xbad1_bad1);
       await deviceWrites(edu, readable.iova);
-      await deviceWrites(edu, target.iova + 4096n * 1000n);
-      expect(source.u32[0]).toBe(0x5a5a_1234);
+      await deviceWrites(edu, target!.iova + 4096n * 1000n);
+      expect([source!, target!, writable].map(({ u32 }) => u32[0])).toEqual([
+        0x5a5a_1234, 0x5a5a_1234, 0xbad0_bad0,
+      ]);
     });
 
     test('nvme fetches a command, writes data and completes', async () => {
@@ -183,8 +194,14 @@ export function dmaContract(
       const huge = await space.alloc(2 * MiB, { ...eduMask, hugePages: 'require' });
       expect(huge).toMatchObject({ size: 2 * MiB, pageSize: 2 * MiB });
       expect(huge.iova % BigInt(2 * MiB)).toBe(0n);
-      huge.u32.fill(7);
-      await deviceReads(edu, huge.iova + BigInt(MiB));
+      const last = huge.u32.subarray(-PAGE / 4);
+      last.fill(7);
+      await deviceReads(edu, huge.iova + BigInt(2 * MiB - PAGE));
+      expect((await deviceHeld(edu)).every((word) => word === 7)).toBe(true);
+      await deviceHolds(edu, 8);
+      await deviceWrites(edu, huge.iova + BigInt(2 * MiB - PAGE));
+      expect(last.every((word) => word === 8)).toBe(true);
+      expect(huge.u32[0]).toBe(0);
       const tried = await space.alloc(PAGE, { hugePages: 'try' });
       expect(tried.size % tried.pageSize).toBe(0);
       const none = space.alloc(2048 * MiB, { hugePages: 'require', hugePageSize: 1073741824 });
