@@ -115,5 +115,7 @@ export const hints = {
     'devices then reach all memory, and the kernel is tainted: write Y to ' +
     '/sys/module/vfio/parameters/enable_unsafe_noiommu_mode (as root), bind the device again, and open it ' +
     "with { unsafe: 'noiommu' }",
+  noiommuPermission: (path: string) =>
+    `${path} takes root (CAP_SYS_RAWIO), whoever owns it: its devices reach all memory`,
   rootNeeded: (path: string) => `writing ${path} needs root`,
 } as const;
