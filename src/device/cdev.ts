@@ -46,19 +46,20 @@ export async function openCdev(device: BusDevice, options: CdevOptions): Promise
   const { vfToken, addressSpace, given } = options;
   const fd = given?.take() ?? openNode(device);
   let seat: GroupSeat | undefined;
+  let attachment: CdevAttachment | undefined;
   try {
     seat = await GroupSeat.take(device.iommuGroup, addressSpace);
     const ioas = ioasOf(seat.space);
     const token = vfToken === undefined ? undefined : vfTokenBytes(vfToken);
     const id = await deviceBindIommufd(fd, ioas.iommufd, token);
-    const attachment = new CdevAttachment(fd, id, seat);
+    attachment = new CdevAttachment(fd, id, seat);
     await attachment.attach(ioas.id);
     await ioas.addDevice(attachment);
     await seat.space.joined('kept');
     return attachment;
   } catch (error) {
     await native.closeAsync(fd);
-    await seat?.leave();
+    await (attachment?.release() ?? seat?.leave());
     throw error;
   }
 }

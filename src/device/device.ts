@@ -67,7 +67,7 @@ export class Device implements AsyncDisposable {
   /**
    * Put the device into another address space, which takes its DMA from then on: there is no moment
    * without one. Mappings stay where they are.
-   * @throws ERR_VFIO_UNSUPPORTED by the group interface, ERR_VFIO_OTHER_ADDRESS_SPACE
+   * @throws ERR_VFIO_UNSUPPORTED by the group interface, or with PASIDs, ERR_VFIO_OTHER_ADDRESS_SPACE
    */
   async moveTo(space: AddressSpace): Promise<void> {
     const iommufd = this.#iommufd();

@@ -1,4 +1,4 @@
-/** PASIDs of a device behind its character device, above an iommufd that is answered for here. */
+/** A device and its PASIDs behind its character device, above an iommufd that is answered for here. */
 import { openCdev } from '../../src/device/cdev';
 import { AddressSpace } from '../../src/dma/address-space';
 import { Ioas } from '../../src/dma/ioas';
@@ -75,6 +75,14 @@ async function open() {
     release: () => attachment.release(),
   };
 }
+
+test('a device that does not fit into the space in the end is no part of it', async () => {
+  jest.spyOn(space, 'joined').mockRejectedValueOnce(new Error('outside'));
+  await expect(open()).rejects.toThrow('outside');
+  await space.dirty.start();
+  expect(calls).toEqual(['on 1']);
+  await space.close();
+});
 
 test('a space that closes has those detached that are in it, and its page tables with them', async () => {
   const device = await open();
