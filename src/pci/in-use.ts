@@ -9,3 +9,5 @@ import type { PciDevice } from './sysfs';
 export function usesOf(device: PciDevice): Use[] {
   return [...diskUses(device), ...networkUses(device), ...displayUses(device)];
 }
+
+export type { Use };
