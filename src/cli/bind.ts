@@ -37,7 +37,7 @@ export function bindCommand(output: Output = process.stdout): Command {
         const { dryRun, persist, json, driver } = flags;
         if (!dryRun) for (const { error } of await undoAbandoned()) printError(error);
         const changes = dryRun
-          ? await planBind(bdfs, flags)
+          ? planBind(bdfs, flags)
           : await interruptible((signal) => bindDevices(bdfs, { ...flags, signal }));
         const rules = persist ? changes.map(({ bdf }) => ruleFor(bdf, driver)) : [];
         if (json) {

@@ -33,10 +33,7 @@ export interface BindOptions {
  * What binding would write. Nothing is changed.
  * @throws EBUSY (in use), ERR_VFIO_UNAVAILABLE, ERR_VFIO_NO_IOMMU_GROUP, ERR_VFIO_NO_DEVICE
  */
-export async function planBind(
-  addresses: readonly string[],
-  options: BindOptions = {},
-): Promise<Change[]> {
+export function planBind(addresses: readonly string[], options: BindOptions = {}): Change[] {
   const { driver = 'vfio-pci', force = false } = options;
   const devices = targets(addresses, options);
   for (const device of devices) {
@@ -56,15 +53,15 @@ export async function bindDevices(
 ): Promise<Change[]> {
   const { driver = 'vfio-pci', persist = false, signal } = options;
   // What is refused need not wait for the lock, nor be root.
-  await planBind(addresses, options);
+  planBind(addresses, options);
   return withStateLock(async () => {
-    const changes = await planBind(addresses, options);
+    const changes = planBind(addresses, options);
     const records = changes.map(({ bdf }) => stateOf(bdf));
     const begun: BindRecord[] = [];
     try {
       for (const record of records) {
         signal?.throwIfAborted();
-        saveBinding(savedState(record, driver, process.pid));
+        saveBinding(savedState(record, driver, false));
         begun.push(record);
         await applyDriver(readPciDevice(record.bdf), { driver, override: driver });
         if (persist) installRule(ruleFor(record.bdf, driver));
@@ -73,7 +70,7 @@ export async function bindDevices(
     } catch (error) {
       throw await rollBack(begun.reverse(), error);
     }
-    for (const record of begun) saveBinding(savedState(record, driver, null));
+    for (const record of begun) saveBinding(savedState(record, driver, true));
     return changes;
   });
 }
@@ -92,8 +89,8 @@ function stateOf(bdf: string): BindRecord {
 }
 
 /** What an earlier bind has found is what comes back. */
-function savedState({ bdf, now, known }: BindRecord, driver: string, changing: number | null) {
-  return { bdf, before: known?.before ?? now, driver, changing } satisfies SavedBinding;
+function savedState({ bdf, now, known }: BindRecord, driver: string, complete: boolean) {
+  return { bdf, before: known?.before ?? now, driver, complete } satisfies SavedBinding;
 }
 
 /** Resolves to what to throw. */

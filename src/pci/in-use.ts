@@ -9,5 +9,3 @@ import type { PciDevice } from './sysfs';
 export function usesOf(device: PciDevice): Use[] {
   return [...diskUses(device), ...networkUses(device), ...displayUses(device)];
 }
-
-export type { Use };

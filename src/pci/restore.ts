@@ -18,7 +18,6 @@ import {
   recordPath,
   type SavedBinding,
   savedAddresses,
-  savedBindings,
 } from './saved-bindings';
 import { withStateLock } from './state-lock';
 import { PCI_DEVICES, type PciDevice, readPciDevice } from './sysfs';
@@ -47,10 +46,9 @@ export async function restoreDevices(
 
 /** Undo the changes whose process was killed midway; resolves to those that cannot be. */
 export async function undoAbandoned(): Promise<Restoration[]> {
-  const incomplete = () =>
-    savedBindings().flatMap(({ bdf, changing }) => (changing === null ? [] : [bdf]));
+  const incomplete = () => savedAddresses().filter(isIncomplete);
   if (incomplete().length === 0) return [];
-  // Under the lock nobody is at work, whoever has the number of that process now.
+  // Those of a process that is at work are complete, or undone, once the lock is free.
   const done = await withStateLock(() => restoreAll(incomplete(), false));
   return done.filter(({ error }) => error !== null);
 }
@@ -59,6 +57,15 @@ async function restoreAll(addresses: readonly string[], force: boolean): Promise
   const done: Restoration[] = [];
   for (const bdf of addresses) done.push(await restoreOne(bdf, force));
   return done;
+}
+
+function isIncomplete(bdf: string): boolean {
+  try {
+    return loadBinding(bdf)?.complete === false;
+  } catch {
+    // Damaged: restore tells.
+    return false;
+  }
 }
 
 /** After a reboot there are no records, and only rules tell. */

@@ -1,7 +1,7 @@
 /** Records of what devices had before they were bound, so that another process can give them back. */
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { isErrno, VfioError } from '../errors';
+import { VfioError } from '../errors';
 import { type DriverState, isDriverState } from './bind';
 import { STATE } from './paths';
 import { listDirectory, readAttribute } from './sysfs';
@@ -11,8 +11,8 @@ export interface SavedBinding {
   readonly before: DriverState;
   /** What it was to be bound to. */
   readonly driver: string;
-  /** The process that is changing it; null once the change is complete. */
-  readonly changing: number | null;
+  /** False while it is being changed: seen under the lock, its process was killed. */
+  readonly complete: boolean;
 }
 
 export const recordPath = (bdf: string) => join(STATE, `${bdf}.json`);
@@ -48,27 +48,4 @@ export function loadBinding(bdf: string): SavedBinding | undefined {
 /** Devices that have a record, readable or not. */
 export function savedAddresses(): string[] {
   return listDirectory(STATE).flatMap((name) => /^(.+)\.json$/.exec(name)?.[1] ?? []);
-}
-
-/** The records that can be read. */
-export function savedBindings(): SavedBinding[] {
-  return savedAddresses().flatMap((bdf) => {
-    try {
-      return loadBinding(bdf) ?? [];
-    } catch {
-      // Damaged: restore tells.
-      return [];
-    }
-  });
-}
-
-/** Whether the process that began the change is gone: for who asks without the lock. */
-export function isAbandoned({ changing }: SavedBinding): boolean {
-  if (changing === null) return false;
-  try {
-    process.kill(changing, 0);
-    return false;
-  } catch (error) {
-    return isErrno(error, 'ESRCH');
-  }
 }

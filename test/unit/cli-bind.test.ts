@@ -35,7 +35,7 @@ test('bind, and restore by another process', async () => {
     bdf: SOUND,
     before: { driver: 'snd_hda_intel', override: '' },
     driver: 'vfio-pci',
-    changing: null,
+    complete: true,
   });
   expect((await run(restoreCommand)).out).toBe(`${SOUND}: vfio-pci -> snd_hda_intel\n`);
   expect(driverOf(SOUND)).toBe('snd_hda_intel');
@@ -90,7 +90,7 @@ test('what a killed bind left is undone by the next, and by restore', async () =
       bdf: GPU,
       before: { driver: 'nouveau', override: '' },
       driver: 'vfio-pci',
-      changing: 2 ** 22 + 1,
+      complete: false,
     });
   abandoned();
   await run(bindCommand, SOUND);

@@ -27,12 +27,10 @@ beforeEach(() => {
 });
 afterAll(removeMachine);
 
-const DEAD_PROCESS = 2 ** 22 + 1;
-
 const driverOf = (bdf: string) => readPciDevice(bdf).driver;
 const record = (bdf: string) => join(STATE, `${bdf}.json`);
-const saved = (bdf: string, driver: string, changing: number | null = null) =>
-  saveBinding({ bdf, before: { driver, override: '' }, driver: 'vfio-pci', changing });
+const saved = (bdf: string, driver: string, complete = true) =>
+  saveBinding({ bdf, before: { driver, override: '' }, driver: 'vfio-pci', complete });
 
 test('a device that was pulled out does not keep the others; its record goes', async () => {
   saved(GONE, 'nvme');
@@ -81,13 +79,13 @@ test('an address that never was is refused', async () => {
 
 describe('what killed binds left does not keep the next from its work', () => {
   test('a device that is gone', async () => {
-    saved(GONE, 'nvme', DEAD_PROCESS);
+    saved(GONE, 'nvme', false);
     expect(await run(bindCommand, SOUND)).toMatchObject({ status: 0, err: '' });
     expect([driverOf(SOUND), existsSync(record(GONE))]).toEqual(['vfio-pci', false]);
   });
 
   test('a device whose old driver was unloaded: told, and left as it is', async () => {
-    saved(GPU, 'nouveau', DEAD_PROCESS);
+    saved(GPU, 'nouveau', false);
     rmSync(join(SYS, 'bus/pci/drivers/nouveau'), { recursive: true, force: true });
     const { status, err } = await run(bindCommand, SOUND);
     expect([status, driverOf(SOUND)]).toEqual([0, 'vfio-pci']);
@@ -97,7 +95,7 @@ describe('what killed binds left does not keep the next from its work', () => {
   });
 
   test('a damaged record', async () => {
-    saved(GPU, 'nouveau', DEAD_PROCESS);
+    saved(GPU, 'nouveau', false);
     writeFileSync(record(GPU), '');
     expect(await run(bindCommand, SOUND)).toMatchObject({ status: 0, err: '' });
   });
