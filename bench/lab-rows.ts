@@ -9,9 +9,6 @@ import { bindDriver, readPciDevice } from 'vfio';
 import { numberFrom, numberFromOurs, parseRunOptions, type RunOptions } from './arguments';
 import { makeRow, type Row, tableLine } from './statistics';
 
-/** A second or two: the first half is for the compiler. */
-const FRAMES = 300_000;
-
 interface LabRow {
   readonly name: string;
   readonly unit: string;
@@ -29,33 +26,40 @@ const nvme = (name: string, depth: number, count: number): LabRow => ({
   c: ([bdf]) => ['nvme', bdf!, String(depth), String(count)],
 });
 
-const edu = (name: string, unit: string, count: number): LabRow => ({
+const edu = (name: string, unit: string, count: number, cName = name): LabRow => ({
   name,
   unit,
   device: 'edu',
   count,
-  c: ([bdf]) => ['edu', name, bdf!, String(count)],
+  c: ([bdf]) => ['edu', cName, bdf!, String(count)],
 });
 
-const igb = (name: string, program: 'tx' | 'forward', device: 'igb' | 'igbPair'): LabRow => ({
+const igb = (
+  name: string,
+  program: 'tx' | 'forward',
+  device: 'igb' | 'igbPair',
+  count: number,
+): LabRow => ({
   name,
   unit: 'frames/s',
   device,
-  count: FRAMES,
-  c: (bdfs) => ['igb', program, ...bdfs, String(FRAMES)],
+  count,
+  c: (bdfs) => ['igb', program, ...bdfs, String(count)],
 });
 
+/** Counts: of a second or two. */
 const rows: readonly LabRow[] = [
   nvme('nvme-randread-4k-qd1', 1, 60_000),
   nvme('nvme-randread-4k-qd32', 32, 400_000),
-  igb('igb-tx-64b-burst32', 'tx', 'igb'),
-  igb('igb-forward-64b-burst32', 'forward', 'igbPair'),
+  igb('igb-tx-64b-burst32', 'tx', 'igb', 1_500_000),
+  igb('igb-forward-64b-burst32', 'forward', 'igbPair', 400_000),
   { name: 'igb-forward-gc-pause-10s', unit: 'ms', device: 'igbPair', count: 10, c: undefined },
-  edu('config-read32', 'ns', 50_000),
-  edu('bar-read32', 'ns', 50_000),
-  edu('bar-write32', 'ns', 50_000),
-  edu('map-unmap-4k', 'us', 10_000),
-  edu('irq-async-p50', 'us', 3_000),
+  edu('config-read32', 'ns', 300_000),
+  edu('bar-read32', 'ns', 1_000_000),
+  edu('bar-write32', 'ns', 1_000_000),
+  edu('map-unmap-4k', 'us', 20_000),
+  edu('map-close-4k', 'us', 5_000, 'map-unmap-4k'),
+  edu('irq-async-p50', 'us', 30_000),
   edu('open-close', 'us', 10),
 ];
 

@@ -17,6 +17,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   vfio::defineAsyncFiles(exports);
   vfio::defineIoctl(exports);
   vfio::defineAsyncIoctl(exports);
+  vfio::definePreparedIoctl(exports);
   vfio::defineRanges(exports);
   vfio::defineRegisters(exports);
   vfio::defineEventfd(exports);

@@ -65,6 +65,7 @@ void defineFiles(Napi::Object exports);
 void defineAsyncFiles(Napi::Object exports);
 void defineIoctl(Napi::Object exports);
 void defineAsyncIoctl(Napi::Object exports);
+void definePreparedIoctl(Napi::Object exports);
 void defineRanges(Napi::Object exports);
 void defineRegisters(Napi::Object exports);
 void defineEventfd(Napi::Object exports);

@@ -26,14 +26,11 @@ static int64_t take(int fd) {
 
 /// Calls the listener; false if it threw, which becomes an uncaughtException as with any listener
 /// in Node, or if there is no calling JavaScript any more.
-static bool call(napi_env env, napi_ref listener, napi_async_context context, int64_t count) {
-  napi_value function, global, argument, ignored;
-  if (napi_get_reference_value(env, listener, &function) != napi_ok ||
-      napi_get_global(env, &global) != napi_ok ||
-      napi_create_int64(env, count, &argument) != napi_ok)
+static bool call(napi_env env, napi_value listener, napi_value global, int64_t count) {
+  napi_value argument, ignored;
+  if (napi_create_int64(env, count, &argument) != napi_ok)
     return false;
-  const napi_status status =
-      napi_make_callback(env, context, global, function, 1, &argument, &ignored);
+  const napi_status status = napi_call_function(env, global, listener, 1, &argument, &ignored);
   napi_value error;
   if (status == napi_pending_exception && napi_get_and_clear_last_exception(env, &error) == napi_ok)
     napi_fatal_exception(env, error);
@@ -44,6 +41,21 @@ static bool call(napi_env env, napi_ref listener, napi_async_context context, in
 /// the way round the event loop costs more than the call. After so many, others have their turn.
 constexpr int callsInARow = 16;
 
+/// Promises of the listener go on after the last of them.
+static void callInARow(napi_env env, const Watch* watch) {
+  napi_value listener, global;
+  if (napi_get_reference_value(env, watch->listener, &listener) != napi_ok ||
+      napi_get_global(env, &global) != napi_ok)
+    return;
+  // The listener may close the watch, which stays in memory until the loop's next turn.
+  const auto* handle = reinterpret_cast<const uv_handle_t*>(&watch->poll);
+  for (int calls = 0; calls < callsInARow && !uv_is_closing(handle); calls++) {
+    const int64_t count = take(watch->fd);
+    if (count <= 0 || !call(env, listener, global, count))
+      break;
+  }
+}
+
 static void onReadable(uv_poll_t* poll, int status, int) {
   const auto* watch = static_cast<Watch*>(poll->data);
   // libuv stops a poll on EPOLLERR, which an eventfd has while its counter is at its maximum.
@@ -52,12 +64,10 @@ static void onReadable(uv_poll_t* poll, int status, int) {
   const napi_env env = watch->env;
   napi_handle_scope scope;
   napi_open_handle_scope(env, &scope);
-  // The listener may close the watch, which stays in memory until the loop's next turn.
-  for (int calls = 0; calls < callsInARow && !uv_is_closing(reinterpret_cast<uv_handle_t*>(poll));
-       calls++) {
-    const int64_t count = take(watch->fd);
-    if (count <= 0 || !call(env, watch->listener, watch->context, count))
-      break;
+  napi_callback_scope callbacks;
+  if (napi_open_callback_scope(env, nullptr, watch->context, &callbacks) == napi_ok) {
+    callInARow(env, watch);
+    napi_close_callback_scope(env, callbacks);
   }
   napi_close_handle_scope(env, scope);
 }

@@ -54,7 +54,12 @@ static int64_t ioctlStruct(Environment& environment, const Arguments& arguments)
   IoctlBuffer buffer(*request, bytes->data, bytes->size);
   if (const int error = checkStruct(buffer, bytes->size); error < 0)
     return error;
+  std::optional<size_t> fdAt;
+  if (!parseFdOffset(arguments, 3, bytes->size, fdAt))
+    return -EINVAL;
   const int64_t result = callOn(environment, *fd, *request, buffer);
+  if (fdAt && result >= 0)
+    adoptAt(*environment.files(), buffer, *fdAt);
   // Also after an error: a kernel that wants a larger buffer writes the size it wants.
   memcpy(bytes->data, buffer.data(), bytes->size);
   return result;

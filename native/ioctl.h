@@ -2,6 +2,7 @@
 #pragma once
 
 #include "arguments.h"
+#include "file.h"
 
 #include <linux/ioctl.h>
 
@@ -9,6 +10,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <optional>
 
 namespace vfio {
 
@@ -34,10 +36,12 @@ public:
   uint8_t* data() { return data_; }
 
   /// The struct's first u32, its own size.
-  uint32_t argsz() const {
-    uint32_t argsz;
-    memcpy(&argsz, data_, sizeof argsz);
-    return argsz;
+  uint32_t argsz() const { return at<uint32_t>(0); }
+
+  template <class T> T at(size_t offset) const {
+    T value;
+    memcpy(&value, data_ + offset, sizeof value);
+    return value;
   }
 
 private:
@@ -52,6 +56,23 @@ inline int checkStruct(IoctlBuffer& buffer, size_t size) {
     return -ENOMEM;
   const uint32_t argsz = buffer.argsz();
   return argsz >= sizeof argsz && argsz <= size ? 0 : -EINVAL;
+}
+
+/// Where in a struct the kernel puts a descriptor: the argument `index`, if there is one. False if
+/// it is not inside of `size` bytes.
+inline bool parseFdOffset(const Arguments& arguments, size_t index, size_t size,
+                          std::optional<size_t>& offset) {
+  if (arguments[index].IsUndefined())
+    return true;
+  offset = arguments.uint53(index);
+  return offset && size >= sizeof(int32_t) && *offset <= size - sizeof(int32_t);
+}
+
+/// Makes `files` the owner of the descriptor in a struct, unless it is negative: there is none.
+inline void adoptAt(FileTable& files, const IoctlBuffer& buffer, size_t offset) {
+  const auto fd = buffer.at<int32_t>(offset);
+  if (fd >= 0)
+    files.adopt(fd);
 }
 
 /// Integer arguments end where pointers begin: below any address that the kernel lets a process

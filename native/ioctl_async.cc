@@ -16,8 +16,10 @@ struct Work {
   /// Exactly one of these is the argument.
   std::unique_ptr<IoctlBuffer> buffer;
   uint32_t value = 0;
-  /// Who owns a descriptor that the ioctl returns; nullptr if it returns none.
+  /// Who owns a descriptor that the ioctl gives; nullptr if it gives none.
   std::shared_ptr<FileTable> adopter;
+  /// Where in the struct it is; without, it is the result.
+  std::optional<size_t> fdAt;
   /// Where the struct is copied back to.
   napi_ref bytes = nullptr;
   size_t size = 0;
@@ -35,6 +37,15 @@ static void settle(napi_env env, napi_deferred deferred, int64_t result) {
     napi_resolve_deferred(env, deferred, value);
 }
 
+/// On the thread of the ioctl: should the environment end before it hears of the descriptor, it has
+/// it.
+static void adoptDescriptor(Work& work) {
+  if (work.fdAt)
+    adoptAt(*work.adopter, *work.buffer, *work.fdAt);
+  else
+    work.result = work.adopter->adopt(static_cast<int>(work.result));
+}
+
 /// On a thread of the pool.
 static void execute(napi_env, void* data) {
   auto* work = static_cast<Work*>(data);
@@ -42,7 +53,7 @@ static void execute(napi_env, void* data) {
                                      : static_cast<unsigned long>(work->value);
   work->result = resultOf(::ioctl(work->file->fd(), work->request, argument));
   if (work->adopter && work->result >= 0)
-    work->result = work->adopter->adopt(static_cast<int>(work->result));
+    adoptDescriptor(*work);
   work->file.reset();
 }
 
@@ -131,6 +142,10 @@ static Napi::Value ioctlStructAsync(Environment& environment, const Arguments& a
     work->size = bytes->size;
     error = checkStruct(*work->buffer, bytes->size);
   }
+  if (error == 0 && !parseFdOffset(arguments, 3, bytes->size, work->fdAt))
+    error = -EINVAL;
+  if (work->fdAt)
+    work->adopter = environment.files();
   if (error == 0 &&
       napi_create_reference(arguments.env(), arguments[2], 1, &work->bytes) != napi_ok)
     error = -ENOMEM;

@@ -8,17 +8,34 @@ export const hints = {
   noSuchMdev: () =>
     'mediated devices are made by createMdev(), or by writing a UUID to ' +
     '/sys/class/mdev_bus/*/mdev_supported_types/*/create',
+  bridge: () => 'vfio-pci takes no bridges, and one in a group does not block it',
+  inUse: () => 'unmount it, or move the route or session, first; --force binds it all the same',
   notBound: (bdf: string, driver: string | undefined) =>
     `${driver === undefined ? 'no driver is' : `the driver ${driver} is`} bound to it; bind vfio-pci: ` +
     `bindDriver('${bdf}') or, as root: echo vfio-pci > /sys/bus/pci/devices/${bdf}/driver_override; ` +
     `${driver === undefined ? '' : `echo ${bdf} > /sys/bus/pci/devices/${bdf}/driver/unbind; `}` +
     `echo ${bdf} > /sys/bus/pci/drivers_probe`,
+  iommuInFirmware: () => 'enable VT-d, AMD-Vi (IOMMU) or the SMMU in the firmware set-up',
+  iommuInDeviceTree: () =>
+    `see that the device tree has the SMMU enabled, and PCI behind it (iommu-map); ${hints.iommuLog()}`,
+  iommuFaulty: () => `${hints.iommuLog()}; a newer firmware may describe it without faults`,
+  iommuLog: () => 'dmesg | grep -iE "dmar|amd-vi|ivrs|smmu|iommu" tells what the kernel found',
   noIommuGroup: () =>
-    'the kernel put no IOMMU in front of it: enable VT-d or AMD-Vi in the firmware and boot with ' +
-    'intel_iommu=on (Intel); dmesg | grep -iE "dmar|iommu" tells what was found',
+    'the kernel put no IOMMU in front of it: enable VT-d (and boot with intel_iommu=on), AMD-Vi or the ' +
+    `SMMU in the firmware; vfio doctor tells what is missing; ${hints.iommuLog()}`,
+  acsOverride: () =>
+    'IOMMU groups are as the command line has them, not as the hardware isolates: devices of different ' +
+    'groups may reach each other past the IOMMU',
+  unprotected: () =>
+    'no IOMMU is in front of it: it reaches all memory, and who has it could take over the machine; opened ' +
+    "with { unsafe: 'noiommu' } only",
   groupNotViable: (group: number, blockers: readonly string[]) =>
     `every device of IOMMU group ${group} must be bound to vfio-pci or to no driver; these block: ` +
     (blockers.length > 0 ? blockers.join(', ') : 'none that sysfs shows'),
+  interruptRemapping: () =>
+    'enable interrupt remapping (or x2APIC) in the firmware set-up; or let VFIO work without it',
+  firmwareMemory: () =>
+    'turn off in the firmware set-up what shares memory with it (management, legacy USB)',
   groupOwned: () =>
     'another iommufd has a device of its IOMMU group (that of another process, or another address space), ' +
     'or its interrupts cannot be isolated: interrupt remapping is off',
@@ -28,6 +45,9 @@ export const hints = {
   groupPermission: (path: string, group: number) =>
     `${path} is not accessible for uid ${process.getuid?.()}; a udev rule gives it away: ` +
     `SUBSYSTEM=="vfio", KERNEL=="${group}", OWNER="USER" (then: udevadm trigger)`,
+  vfToken: (pf: string) =>
+    `ask who has ${pf} open for its UUID: openDevice(bdf, { vfToken }); or set one by vfio sriov ${pf} N ` +
+    '--vf-token UUID',
   tokenRequired: () =>
     'its PF is owned by a vfio driver with a VF token, and none or another one was given; pass the ' +
     'same UUID that the PF was opened with: openDevice(bdf, { vfToken }). Also for a PF that is opened ' +
@@ -39,17 +59,23 @@ export const hints = {
     "a VF token is a UUID like '2ab74924-c335-45f4-9b16-8569e5b08258' (crypto.randomUUID())",
   badBdf: () => "a PCI address is DOMAIN:BUS:DEVICE.FUNCTION in hex, like '0000:01:00.0'",
   memlock: (need: number, locked: number, limit: number) =>
-    `pinned memory counts against RLIMIT_MEMLOCK: the limit is ${limit} bytes, ${locked} are pinned, ` +
-    `and ${need} more were asked for; raise it: "USER - memlock unlimited" in ` +
-    '/etc/security/limits.conf, LimitMEMLOCK=infinity in a systemd unit, --ulimit memlock=-1 for a ' +
-    'container; root (CAP_IPC_LOCK) is not bound by it',
+    `${hints.memlockLimit(limit)}; ${locked} bytes are pinned, and ${need} more were asked for`,
+  memlockLimit: (limit: number) =>
+    `pinned memory counts against RLIMIT_MEMLOCK: the limit is ${limit} bytes; raise it: ` +
+    '"USER - memlock unlimited" in /etc/security/limits.conf, LimitMEMLOCK=infinity in a systemd unit, ' +
+    '--ulimit memlock=-1 for a container; CAP_IPC_LOCK of the first user namespace is not bound by it',
+  memlockOfUser: () =>
+    "iommufd counts what all processes of the user have pinned, unless { accounting: 'process' }",
+  container: () =>
+    'a container, it seems: devices are bound outside of it, /dev/vfio/vfio and the nodes of the device ' +
+    'are passed in (--device), and its memlock limit is its own (--ulimit memlock=-1)',
   memory: () => 'free memory, or use huge pages, which need fewer page tables',
   mappings: () =>
     'one container has 65,535 mappings (vfio_iommu_type1.dma_entry_limit); use dma.pool(), which puts ' +
     'many buffers on one mapping, or fewer and larger buffers',
   unpinnable: () =>
-    'memory behind the end of its file, and BARs under iommufd, cannot be pinned by address; a BAR ' +
-    'goes by dma.mapRegion()',
+    'memory behind the end of its file cannot be pinned, nor can a BAR by its address under iommufd: there, ' +
+    "a space of { backend: 'iommufd' } takes it by dma.mapRegion()",
   hugePages: (size: number) =>
     `reserve some: echo N > /sys/kernel/mm/hugepages/hugepages-${size >> 10}kB/nr_hugepages, or ` +
     `hugepagesz=${size >> 20}M hugepages=N on the kernel command line (the only way for 1 GiB on a machine ` +
@@ -60,17 +86,36 @@ export const hints = {
   hotResetBlocked: (blockers: readonly string[]) =>
     `all devices on it have to be bound to vfio-pci, and open here (by groups: one of each group; by ` +
     `iommufd: all in address spaces of one iommufd); in the way: ${blockers.join('; ')}`,
+  losesWork: (driver: string) =>
+    `what ${driver} has under way would be lost; unbind it first, or say --force`,
+  kernelRefused: () => 'dmesg tells what the kernel had against it',
+  noBusReset: () => 'devices on the root bus have no bus reset; reset() may be there',
+  busReset: (others: readonly string[] | undefined) =>
+    others === undefined
+      ? 'it is on a root bus, which has no reset either'
+      : 'only its bus may have a reset, for all devices on it: device.hotReset(), with all bound to ' +
+        `vfio-pci${others.length > 0 ? `: ${others.join(', ')}` : ''}`,
+  restoreBinding: (bdf: string) =>
+    `vfio restore ${bdf} gives it back: to the driver it had, or to the one that the kernel chooses`,
   sriovDisabled: () =>
     'vfio-pci allows VFs only if it was loaded with enable_sriov=1: modprobe vfio-pci enable_sriov=1, ' +
     'or echo Y > /sys/module/vfio_pci/parameters/enable_sriov and bind the device again',
+  rawAccess: () =>
+    'nothing, for VFIO alone; for raw access: turn secure boot off in the firmware set-up, or take ' +
+    'lockdown= from the kernel command line, whichever turned it on',
+  anotherKernel: (options: string) =>
+    `install a kernel with ${options}, as most distributions have`,
   nodePermission: (path: string) =>
     `${path} is not accessible for uid ${process.getuid?.()}; a udev rule gives it away: ` +
-    'SUBSYSTEM=="vfio-dev", OWNER="USER" (then: udevadm trigger); /dev/iommu needs the same',
+    'SUBSYSTEM=="vfio-dev", OWNER="USER" (then: udevadm trigger); /dev/iommu and /dev/vfio/vfio need ' +
+    'SUBSYSTEM=="misc", KERNEL=="iommu|vfio", MODE="0666"',
   oneSpacePerGroup: () =>
     'devices of one group share one address space: leave the option out, or close the other device',
   noIommu: () =>
     'devices then reach all memory, and the kernel is tainted: write Y to ' +
     '/sys/module/vfio/parameters/enable_unsafe_noiommu_mode (as root), bind the device again, and open it ' +
     "with { unsafe: 'noiommu' }",
+  noiommuPermission: (path: string) =>
+    `${path} takes root (CAP_SYS_RAWIO), whoever owns it: its devices reach all memory`,
   rootNeeded: (path: string) => `writing ${path} needs root`,
 } as const;

@@ -10,6 +10,7 @@ export { createMdev, type MdevType, mdevTypes, removeMdev } from './device/mdev'
 export type { MigrationData } from './device/migration/data';
 export type { LoadOptions } from './device/migration/load-stream';
 export type { Migration } from './device/migration/migration';
+export type { MoveOptions } from './device/migration/move';
 export type { SaveOptions } from './device/migration/save-stream';
 export type { MigrationCapabilities, MigrationState } from './device/migration/states';
 export { type OpenOptions, openDevice } from './device/open';

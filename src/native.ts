@@ -91,11 +91,15 @@ export interface NativeAddon {
   /** The argument is a NUL-terminated string. */
   ioctlString(fd: number, request: number, text: string): number;
   /** The argument is a struct whose first u32 is its size (`argsz`, `size`): -EINVAL if < 4 or
-   *  > `bytes.byteLength`. Copied back also after an error. */
-  ioctlStruct(fd: number, request: number, bytes: Uint8Array): number;
+   *  > `bytes.byteLength`. Copied back also after an error. `fdAt`: where in it the kernel puts a
+   *  descriptor, which the environment owns then; negative: none. */
+  ioctlStruct(fd: number, request: number, bytes: Uint8Array, fdAt?: number): number;
+  /** A function that makes this request each time it is called, with the argument as it is now: the
+   *  result, or -errno; nothing is copied back. Or -errno as ioctlStruct. */
+  ioctlPrepare(fd: number, request: number, bytes: Uint8Array): (() => number) | number;
   /** As ioctlStruct, on the thread pool; the struct is copied in and, on completion, out, unless
    *  the array was detached or resized meanwhile. Never rejects. */
-  ioctlStructAsync(fd: number, request: number, bytes: Uint8Array): Promise<number>;
+  ioctlStructAsync(fd: number, request: number, bytes: Uint8Array, fdAt?: number): Promise<number>;
   ioctlValueAsync(fd: number, request: number, value: number): Promise<number>;
   /** GET_DEVICE_FD: a descriptor that the environment owns already, or -errno. */
   ioctlStringFdAsync(fd: number, request: number, text: string): Promise<number>;

@@ -1,5 +1,4 @@
 /** A serial port moves from one device to another in the middle of a conversation. */
-import { pipeline } from 'node:stream/promises';
 import { createMdev, openDevice, removeMdev } from 'vfio';
 import { runProgram, UsageError } from '../program';
 import { SerialPort } from './serial-port';
@@ -21,11 +20,10 @@ runProgram({ name: 'move', usage, options: {} }, async (_, positionals) => {
     here.configure();
     here.write('ping ');
 
-    // Until it is stopped, the device works on; the pipeline ends with the target running.
-    await pipeline(
-      source.migration.saveState({ onProgress: (bytes) => console.log(`${bytes} bytes`) }),
-      target.migration.loadState(),
-    );
+    // Until it is stopped, the device works on; should the target not take it, it runs here again.
+    await source.migration.moveTo(target.migration, {
+      onProgress: (bytes) => console.log(`${bytes} bytes`),
+    });
     console.log(`source: ${source.migration.state}, target: ${target.migration.state}`);
 
     const there = new SerialPort(target);

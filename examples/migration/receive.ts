@@ -5,6 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { openDevice } from 'vfio';
 import { runProgram, UsageError } from '../program';
 import { SerialPort } from './serial-port';
+import { TAKEN } from './taken';
 
 const usage = `Usage: node dist/examples/migration/receive.js DEVICE SOCKET
 
@@ -14,10 +15,12 @@ the device can do, so let nobody else connect.`;
 runProgram({ name: 'receive', usage, options: {} }, async (_, [uuid, path, ...rest]) => {
   if (!uuid || !path || rest.length > 0) throw new UsageError('it takes a device and a socket');
   await using device = await openDevice(uuid);
-  const server = createServer({ pauseOnConnect: true }).listen(path);
+  const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }).listen(path);
   const [socket] = (await once(server, 'connection')) as [Socket];
   server.close();
   await pipeline(socket, device.migration.loadState());
+  // The driver has taken it: until it hears that, the other side holds on to the device.
+  socket.end(TAKEN);
   const port = new SerialPort(device);
   port.write('pong');
   console.log(`received: ${port.read()}`);

@@ -35,17 +35,20 @@ export class AdminQueue {
 
   private async execute({ name, opcode, namespace = 0, data, words = [] }: AdminCommand) {
     const { queue } = this;
-    const at = queue.claim(opcode, namespace);
+    const at = queue.claimCleared(opcode, namespace);
     if (at < 0)
       throw new ControllerError(`${name}: the admin queue is full`, 'reset the controller');
     if (data) queue.words.set([data.iovaLo, data.iovaHi], at + PRP1);
     queue.words.set(words, at + WORD_10);
     const slot = queue.push();
     let status = -1;
+    let result = 0;
     const sink = {
       // A command that timed out before may complete now.
       completed(completed: number, its: number) {
-        if (completed === slot) status = its;
+        if (completed !== slot) return;
+        status = its;
+        result = queue.result;
       },
     };
     queue.ring();
@@ -61,6 +64,6 @@ export class AdminQueue {
       await setImmediate();
     }
     if (status !== 0) throw new NvmeError(name, status);
-    return queue.result;
+    return result;
   }
 }

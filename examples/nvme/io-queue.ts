@@ -34,7 +34,7 @@ export class IoQueue {
 
   /** Have all that is written on media (7.1). */
   flush(): number {
-    const at = this.pair.claim(Io.FLUSH, this.namespace);
+    const at = this.pair.claimCleared(Io.FLUSH, this.namespace);
     return at < 0 ? -1 : this.pair.push();
   }
 
@@ -52,10 +52,11 @@ export class IoQueue {
     if (!(blocks >= 1 && blocks <= MAX_BLOCKS && bytes <= data.size)) this.refuse(blocks, data);
     const at = pair.claim(opcode, this.namespace);
     if (at < 0) return -1;
+    // The words that no command of this queue writes are still 0.
     const { words } = pair;
-    data.point(words, at, bytes);
+    data.point(pair.quads, at >>> 1, bytes);
     words[at + SLBA] = lba;
-    words[at + SLBA + 1] = lba / HIGH;
+    words[at + SLBA + 1] = lba < HIGH ? 0 : lba / HIGH;
     words[at + BLOCK_COUNT] = blocks - 1;
     return pair.push();
   }

@@ -14,7 +14,13 @@ const STATUS_WORD = 3;
 const PHASE_SHIFT = 16;
 const STATUS_SHIFT = 17;
 
-export type QueueMemory = Pick<DmaBuffer, 'u32' | 'iova' | 'iovaLo' | 'iovaHi'>;
+/**
+ * Once the first of several completions was read atomically, what is read plainly after it is as fresh,
+ * and in this order on x86-64: loads are not reordered, and no compiler moves them across an atomic one.
+ */
+const ORDERED = process.arch === 'x64';
+
+export type QueueMemory = Pick<DmaBuffer, 'u32' | 'u64' | 'iova' | 'iovaLo' | 'iovaHi'>;
 
 /** Takes completions. */
 export interface CompletionSink {
@@ -36,14 +42,13 @@ export interface QueueOptions {
 export class QueuePair {
   readonly id: number;
   readonly entries: number;
-  /** The submission queue, for the words of a claimed command. */
+  /** The submission queue, for the words of a claimed command; two of them are one of `quads`. */
   readonly words: Uint32Array;
+  readonly quads: BigUint64Array;
   readonly submission: QueueMemory;
   readonly completion: QueueMemory;
   /** Commands that can be under way at once; slots are numbered from 0 below it. */
   readonly slots: number;
-  /** Word 0 of the completion handed out last. */
-  result = 0;
   /** Completions of no command that was under way: the controller is out of step. */
   unexpected = 0;
   private readonly completions: Uint32Array;
@@ -53,6 +58,7 @@ export class QueuePair {
   private readonly free: Int32Array;
   private readonly busy: Uint8Array;
   private available = 0;
+  private claimed = 0;
   private tail = 0;
   private tailRung = 0;
   private head = 0;
@@ -72,6 +78,7 @@ export class QueuePair {
     this.submission = submission;
     this.completion = completion;
     this.words = submission.u32;
+    this.quads = submission.u64;
     this.completions = completion.u32;
     // PCIe transport 3.1.2.1 and 3.1.2.2
     this.tailDoorbell = Reg.DOORBELLS + 2 * id * doorbellStride;
@@ -106,22 +113,32 @@ export class QueuePair {
   }
 
   /**
-   * Where the next command's 16 words stand in `words`: opcode, slot and namespace are filled in,
-   * the others 0. -1 if all slots are in use. Claiming again before `push` gives the same place.
+   * Where the next command's 16 words stand in `words`: opcode, slot and namespace are filled in, the
+   * others are what the place had before, 0 at first. -1 if all slots are in use. Claiming again before
+   * `push` gives the same place.
    */
   claim(opcode: number, namespace: number): number {
     const { words, available } = this;
     if (available === 0) return -1;
+    const slot = this.free[available - 1]!;
     const at = this.tail * SUBMISSION_WORDS;
-    words[at] = opcode | (this.free[available - 1]! << 16);
+    words[at] = opcode | (slot << 16);
     words[at + 1] = namespace;
-    for (let i = 2; i < SUBMISSION_WORDS; i++) words[at + i] = 0;
+    this.claimed = slot;
+    return at;
+  }
+
+  /** As `claim`, with 0 in the others. */
+  claimCleared(opcode: number, namespace: number): number {
+    const at = this.claim(opcode, namespace);
+    if (at >= 0) this.words.fill(0, at + 2, at + SUBMISSION_WORDS);
     return at;
   }
 
   /** Queue the claimed command; the controller sees it at `ring`. Returns its slot. */
   push(): number {
-    const slot = this.free[--this.available]!;
+    const slot = this.claimed;
+    this.available--;
     this.busy[slot] = 1;
     this.tail = (this.tail + 1) & this.mask;
     return slot;
@@ -142,9 +159,8 @@ export class QueuePair {
     const { completions } = this;
     let done = 0;
     while (done < budget) {
-      const at = this.head * COMPLETION_WORDS;
-      // Atomics: what follows is not read before the word that says it is there.
-      const word = Atomics.load(completions, at + STATUS_WORD);
+      const at = this.head * COMPLETION_WORDS + STATUS_WORD;
+      const word = ORDERED && done > 0 ? completions[at]! : Atomics.load(completions, at);
       if (((word >>> PHASE_SHIFT) & 1) !== this.phase) break;
       this.head = (this.head + 1) & this.mask;
       if (this.head === 0) this.phase ^= 1;
@@ -154,7 +170,6 @@ export class QueuePair {
         this.unexpected++;
         continue;
       }
-      this.result = completions[at]!;
       this.busy[slot] = 0;
       this.free[this.available++] = slot;
       sink.completed(slot, word >>> STATUS_SHIFT);
@@ -164,5 +179,10 @@ export class QueuePair {
       this.bar.write32(this.headDoorbell, this.head);
     }
     return done;
+  }
+
+  /** Word 0 of the completion that is being handed out. */
+  get result(): number {
+    return this.completions[((this.head - 1) & this.mask) * COMPLETION_WORDS]!;
   }
 }

@@ -1,8 +1,9 @@
 import { Command } from 'commander';
 import { VfioError } from '../errors';
 import { readPciNames } from '../pci/ids';
-import { describeDevice, type ListedDevice, pciDevices } from '../pci/inventory';
+import { describeDevice, describeDevices, type ListedDevice } from '../pci/inventory';
 import type { Readiness } from '../pci/readiness';
+import { printable } from '../printable';
 import { type Cell, type Colours, coloursFor, jsonText, type Output, tableText } from './output';
 import { run, status } from './run';
 
@@ -24,7 +25,7 @@ export function listCommand(output: Output = process.stdout): Command {
     .action((flags: ListFlags) =>
       run({ output, json: flags.json }, () => {
         const names = readPciNames();
-        const devices = pciDevices().map((pci) => describeDevice(pci, names));
+        const devices = describeDevices((pci) => describeDevice(pci, names));
         const listed = devices.filter(filterOf(flags));
         output.write(flags.json ? jsonText(listed) : listText(listed, coloursFor(output)));
         return status.ok;
@@ -69,6 +70,7 @@ const paints: Readonly<Record<Readiness, 'green' | 'red' | 'yellow' | 'dim'>> = 
   blocked: 'red',
   unbound: 'yellow',
   'no-iommu': 'red',
+  unprotected: 'red',
   bridge: 'dim',
 };
 
@@ -99,7 +101,7 @@ function listText(devices: readonly ListedDevice[], colours: Colours): string {
     groups.set(iommuGroup, new Set([...(groups.get(iommuGroup) ?? []), ...blockers]));
   }
   const notes = [...groups].map(
-    ([group, by]) => `group ${group} is blocked by ${[...by].join(', ')}\n`,
+    ([group, by]) => `group ${group} is blocked by ${[...by].map(printable).join(', ')}\n`,
   );
   return (
     tableText([header.map((text) => ({ text, paint: colours.bold })), ...rows]) + notes.join('')

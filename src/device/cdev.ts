@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import type { AddressSpace } from '../dma/address-space';
 import { Ioas } from '../dma/ioas';
 import type { IoasDevice } from '../dma/ioas-dirty';
-import { type PasidDevice, Pasids } from '../dma/pasids';
-import { check, isErrno, systemError, VfioError } from '../errors';
+import { type PasidDevice, Pasids, withPasids } from '../dma/pasids';
+import { isErrno, systemError, VfioError } from '../errors';
+import type { GivenFd } from '../given-fd';
 import { hints } from '../hints';
 import { deviceAttachIommufdPt, deviceBindIommufd, deviceDetachIommufdPt } from '../ioctl/cdev';
 import { type IommuHwInfo, iommuHwInfo } from '../ioctl/iommufd';
@@ -16,14 +17,15 @@ import { listDirectory } from '../pci/sysfs';
 import type { Attachment, IommufdAttachment } from './attachment';
 import type { BusDevice } from './bus-device';
 import { GroupSeat } from './group-seat';
+import { PasidGuests } from './pasid-guests';
 import { vfTokenBytes } from './vf-token';
 
 export interface CdevOptions {
   readonly vfToken?: string;
   /** Without one, the device gets one of its own. */
   readonly addressSpace?: AddressSpace;
-  /** A descriptor of the character device that was opened elsewhere; owned from now on. */
-  readonly fd?: number;
+  /** A descriptor of the character device that was opened elsewhere. */
+  readonly given?: GivenFd | undefined;
 }
 
 /** The device's node, if the kernel has one for it (CONFIG_VFIO_DEVICE_CDEV). */
@@ -41,8 +43,8 @@ export function cdevPath({ path }: { readonly path: string }): string | undefine
  * EPERM (its group is somebody else's), ERR_VFIO_OTHER_ADDRESS_SPACE
  */
 export async function openCdev(device: BusDevice, options: CdevOptions): Promise<Attachment> {
-  const { vfToken, addressSpace } = options;
-  const fd = options.fd === undefined ? openNode(device) : adopt(options.fd);
+  const { vfToken, addressSpace, given } = options;
+  const fd = given?.take() ?? openNode(device);
   let seat: GroupSeat | undefined;
   try {
     seat = await GroupSeat.take(device.iommuGroup, addressSpace);
@@ -51,7 +53,7 @@ export async function openCdev(device: BusDevice, options: CdevOptions): Promise
     const id = await deviceBindIommufd(fd, ioas.iommufd, token);
     const attachment = new CdevAttachment(fd, id, seat);
     await attachment.attach(ioas.id);
-    ioas.addDevice(attachment);
+    await ioas.addDevice(attachment);
     await seat.space.joined('kept');
     return attachment;
   } catch (error) {
@@ -65,6 +67,7 @@ class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, Pasid
   readonly fd: number;
   readonly id: number;
   readonly #pasids: Pasids;
+  readonly #guests = new PasidGuests((pasid) => this.detachPasid(pasid));
   readonly #seat: GroupSeat;
 
   constructor(fd: number, id: number, seat: GroupSeat) {
@@ -82,15 +85,26 @@ class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, Pasid
     return this;
   }
 
+  get hasPasids(): boolean {
+    return this.#pasids.attached;
+  }
+
   /** To another space of the same iommufd; the kernel replaces one by the other without a gap. */
   async move(space: AddressSpace): Promise<void> {
     const from = ioasOf(this.space);
     const to = ioasOf(space);
     to.assertSibling(from);
     this.#seat.assertAlone();
+    if (this.hasPasids) throw withPasids('no move');
     await this.attach(to.id);
     from.removeDevice(this);
-    to.addDevice(this);
+    try {
+      await to.addDevice(this);
+    } catch (error) {
+      await this.attach(from.id);
+      await from.addDevice(this);
+      throw error;
+    }
     await this.#seat.move(space);
   }
 
@@ -105,12 +119,22 @@ class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, Pasid
   async attachPasid(pasid: number, space: AddressSpace): Promise<void> {
     const [own, other] = [ioasOf(this.space), ioasOf(space)];
     other.assertSibling(own);
+    if (own.dirty.on) {
+      throw new VfioError('ERR_VFIO_UNSUPPORTED', 'no PASIDs while dirty pages are tracked', {
+        hint: 'a device is on page tables made for the one or for the other: dirty.stop() first',
+      });
+    }
     await this.#pasids.attach(pasid, other.id, own.id);
+    // Of its own space, the device is a part already.
+    if (space === this.space) this.#guests.leave(pasid);
+    else this.#guests.enter(pasid, space);
+    other.refresh();
     await space.joined('kept');
   }
 
-  detachPasid(pasid: number): Promise<void> {
-    return this.#pasids.detach(pasid, ioasOf(this.space).id);
+  async detachPasid(pasid: number): Promise<void> {
+    await this.#pasids.detach(pasid, ioasOf(this.space).id);
+    this.#guests.leave(pasid);
   }
 
   hwInfo(): IommuHwInfo {
@@ -118,9 +142,13 @@ class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, Pasid
   }
 
   async release(): Promise<void> {
-    this.#pasids.forget();
-    ioasOf(this.space).removeDevice(this);
-    await this.#seat.leave();
+    try {
+      this.#pasids.forget();
+      ioasOf(this.space).removeDevice(this);
+    } finally {
+      this.#guests.leaveAll();
+      await this.#seat.leave();
+    }
   }
 }
 
@@ -133,11 +161,6 @@ function ioasOf(space: AddressSpace): Ioas {
       hint: "open the device with { backend: 'group' }, or the address space with { backend: 'iommufd' }",
     },
   );
-}
-
-function adopt(fd: number): number {
-  check(native.adoptFd(fd), 'device descriptor', { syscall: 'fcntl' });
-  return fd;
 }
 
 function openNode(device: BusDevice): number {

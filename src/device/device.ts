@@ -1,13 +1,14 @@
 /** A device opened through VFIO. */
 import type { AddressSpace } from '../dma/address-space';
 import { check, closedError, isErrno, VfioError } from '../errors';
+import { hints } from '../hints';
 import { VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET } from '../ioctl/abi/constants';
 import * as ioctl from '../ioctl/device';
 import type { IommuHwInfo } from '../ioctl/iommufd';
 import type { Irq, IrqKind, IrqListener, IrqName } from '../irq/irq';
 import { native } from '../native';
 import { type ConfigSpace, decodeConfigSpace } from '../pci/config/decode';
-import { resetMethods } from '../pci/reset-methods';
+import { onSameBus, resetMethods } from '../pci/reset-methods';
 import { Sriov } from '../pci/sriov';
 import type { Attachment, IommufdAttachment } from './attachment';
 import { DmaLogging } from './dma-logging';
@@ -47,8 +48,11 @@ export class Device implements AsyncDisposable {
     this.#attachment = attachment;
     this.info = ioctl.deviceGetInfo(this.#fd);
     this.lowPower = new LowPower(bdf, this.#fd, () => this.#restoreRegions());
+    this.#irqs = new DeviceIrqs(bdf, this.#fd, this.info, () => {
+      this.close().catch((error) => process.emitWarning(error));
+    });
+    // Last: a device that is not made to its end is the caller's to close, and not the space's.
     attachment.space.adopt(this);
-    this.#irqs = new DeviceIrqs(bdf, this.#fd, this.info, () => void this.close());
   }
 
   get closed(): boolean {
@@ -164,8 +168,11 @@ export class Device implements AsyncDisposable {
   /** Live migration. @throws ERR_VFIO_UNSUPPORTED if the device's driver has none */
   get migration(): Migration {
     this.#assertOpen();
-    this.#migration ??= new Migration(this.bdf, this.#openFd, () =>
-      this.#whileResetting(ioctl.deviceReset(this.#fd)),
+    this.#migration ??= new Migration(
+      this.bdf,
+      this.#openFd,
+      () => this.#whileResetting(ioctl.deviceReset(this.#fd)),
+      () => this.dma.backend !== 'noiommu',
     );
     return this.#migration;
   }
@@ -240,7 +247,7 @@ export class Device implements AsyncDisposable {
     if (!this.canReset) {
       throw new VfioError('ERR_VFIO_NO_RESET', `${this.bdf} has no reset of its own`, {
         device: this.bdf,
-        ...(this.#isPci && { hint: 'its bus may have one, for all devices on it: hotReset()' }),
+        ...(this.#isPci && { hint: hints.busReset(onSameBus(this.bdf)) }),
       });
     }
     await this.#whileResetting(ioctl.deviceReset(this.#fd));
@@ -305,24 +312,32 @@ export class Device implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    const parts = [
+      () => this.#endDma(),
+      ...[...this.#regions.values()].map((region) => () => region.close()),
+      () => this.lowPower.close(),
+      () => this.#irqs.close(),
+      () => this.#migration?.close(),
+    ];
+    // Whichever of them fails, the others and the device are closed.
+    const ended = await Promise.allSettled(parts.map(async (close) => close()));
+    await this.#resetting;
+    const closed = await native.closeAsync(this.#fd);
+    this.dma.disown(this);
+    await this.#attachment.release();
+    check(closed, `close ${this.bdf}`, { syscall: 'close', device: this.bdf });
+    const failed = ended.find(({ status }) => status === 'rejected');
+    if (failed) throw (failed as PromiseRejectedResult).reason;
+  }
+
+  /** The kernel does it, too, as the descriptor goes; here, DMA ends before the buffers do. */
+  #endDma(): void {
     const config = this.#isPci ? this.#regions.get(regionIndices.config) : undefined;
     try {
-      // The kernel does it, too, as the descriptor goes; here, DMA ends before the buffers do.
       config?.write16(PCI_COMMAND, config.read16(PCI_COMMAND) & ~PCI_COMMAND_MASTER);
     } catch (error) {
-      if (!isErrno(error, 'EIO')) throw error;
-    }
-    for (const region of this.#regions.values()) region.close();
-    this.lowPower.close();
-    try {
-      await this.#irqs.close();
-      await this.#migration?.close();
-    } finally {
-      await this.#resetting;
-      const closed = await native.closeAsync(this.#fd);
-      this.dma.disown(this);
-      await this.#attachment.release();
-      check(closed, `close ${this.bdf}`, { syscall: 'close', device: this.bdf });
+      // Unplugged.
+      if (!isErrno(error, 'EIO') && !isErrno(error, 'ENODEV')) throw error;
     }
   }
 
@@ -343,7 +358,6 @@ export class Device implements AsyncDisposable {
 
   #regionIndex(which: RegionName | number): number | undefined {
     if (typeof which === 'number') {
-      // Not up to `numRegions` only: mdpy has its plane in region 16, of the 9 that it counts.
       return which >>> 0 === which ? which : undefined;
     }
     return this.#isPci ? regionIndices[which] : undefined;
@@ -353,7 +367,7 @@ export class Device implements AsyncDisposable {
     try {
       return ioctl.deviceGetRegionInfo(this.#fd, index);
     } catch (error) {
-      // The kernel counts regions that it then refuses (VGA).
+      // None of the device's, or counted and then refused (VGA).
       if (isErrno(error, 'EINVAL')) return undefined;
       throw error;
     }

@@ -2,7 +2,8 @@
 import { constants as fsConstants } from 'node:fs';
 import { AddressSpace } from '../dma/address-space';
 import { Container } from '../dma/container';
-import { check, closedError, isErrno, systemError, VfioError } from '../errors';
+import { closedError, isErrno, systemError, VfioError } from '../errors';
+import type { GivenFd } from '../given-fd';
 import { hints } from '../hints';
 import { VFIO_GROUP_FLAGS_VIABLE } from '../ioctl/abi/constants';
 import { groupGetDeviceFd, groupGetStatus } from '../ioctl/group';
@@ -14,8 +15,8 @@ import { DEV_VFIO } from '../pci/paths';
 export interface GroupOptions {
   /** Without one, the group gets one of its own. */
   readonly addressSpace?: AddressSpace;
-  /** A descriptor of the group that was opened elsewhere; owned from now on. */
-  readonly fd?: number;
+  /** A descriptor of the group that was opened elsewhere: taken if the group is not open yet. */
+  readonly given?: GivenFd | undefined;
   /** The devices have no IOMMU in front. */
   readonly unsafe?: 'noiommu';
 }
@@ -34,11 +35,17 @@ export class Group {
   readonly #attached: Promise<void>;
   #closing: Promise<void> | undefined;
 
-  private constructor(id: number, fd: number, space: AddressSpace, ownsSpace: boolean) {
+  private constructor(
+    id: number,
+    fd: number,
+    space: AddressSpace,
+    container: Container,
+    ownsSpace: boolean,
+  ) {
     this.id = id;
     this.space = space;
     this.#fd = fd;
-    this.#container = containerOf(space);
+    this.#container = container;
     this.#ownsSpace = ownsSpace;
     this.#attached = this.#attach();
   }
@@ -128,10 +135,13 @@ export class Group {
     }
   }
 
-  static async #open(id: number, { addressSpace, fd, unsafe }: GroupOptions): Promise<Group> {
+  static async #open(id: number, { addressSpace, given, unsafe }: GroupOptions): Promise<Group> {
     const space = addressSpace ?? new AddressSpace(Container.open(unsafe));
     try {
-      const group = new Group(id, openViable(id, fd, unsafe), space, addressSpace === undefined);
+      // First: what is open stays busy for the kernel.
+      const container = containerOf(space);
+      const fd = openViable(id, given, unsafe);
+      const group = new Group(id, fd, space, container, addressSpace === undefined);
       openGroups.set(id, group);
       return group;
     } catch (error) {
@@ -152,12 +162,11 @@ function containerOf(space: AddressSpace): Container {
   );
 }
 
-function openViable(id: number, given: number | undefined, unsafe: 'noiommu' | undefined): number {
+function openViable(id: number, given: GivenFd | undefined, unsafe: 'noiommu' | undefined): number {
   const path = `${DEV_VFIO}/${unsafe ? `${unsafe}-` : ''}${id}`;
-  const fd = given === undefined ? native.open(path, fsConstants.O_RDWR) : given;
+  const fd = given?.take() ?? native.open(path, fsConstants.O_RDWR);
   if (fd < 0) throw openError(fd, id, path);
   try {
-    if (given !== undefined) check(native.adoptFd(fd), 'group descriptor', { syscall: 'fcntl' });
     if (groupGetStatus(fd) & VFIO_GROUP_FLAGS_VIABLE) return fd;
     throw new VfioError('ERR_VFIO_GROUP_NOT_VIABLE', `IOMMU group ${id} is not viable`, {
       path,
@@ -176,7 +185,9 @@ function openError(result: number, id: number, path: string): VfioError {
     : isUnprotected(id) && isErrno(error, 'ENOENT')
       ? hints.noIommu()
       : isErrno(error, 'EACCES') || isErrno(error, 'EPERM')
-        ? hints.groupPermission(path, id)
+        ? path.includes('noiommu')
+          ? hints.noiommuPermission(path)
+          : hints.groupPermission(path, id)
         : hints.modulesMissing();
   return systemError(result, `open ${path}`, { syscall: 'open', path, hint });
 }

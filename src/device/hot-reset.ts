@@ -54,7 +54,7 @@ function dependents(fd: number, bdf: string): ioctl.DependentDevice[] {
     if (!isErrno(error, 'ENODEV')) throw error;
     throw new VfioError('ERR_VFIO_NO_RESET', `neither slot nor bus of ${bdf} can be reset`, {
       device: bdf,
-      hint: 'devices on the root bus have no bus reset; reset() may be there',
+      hint: hints.noBusReset(),
       cause: error,
     });
   }

@@ -82,9 +82,14 @@ export class DeviceIrqs {
   }
 }
 
-/** For interrupts that have no say in how long the process lives. */
+/**
+ * For interrupts that have no say in how long the process lives, and nobody who waits until they are on:
+ * that they cannot be is a warning.
+ */
 function enableQuietly(irq: Irq): void {
   irq.unref();
-  // A device that is closed meanwhile has nobody to tell.
-  irq.add([0]).catch(() => {});
+  irq.add([0]).catch((error) => {
+    // A device that is closed meanwhile has nobody to tell.
+    if (!isErrno(error, 'ERR_VFIO_CLOSED')) process.emitWarning(error);
+  });
 }

@@ -1,5 +1,6 @@
 /** Mediated devices: parts of a device that its driver gives away (Documentation/driver-api/vfio-mediated-device.rst). */
 import { randomUUID } from 'node:crypto';
+import { constants } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { validate as isUuid } from 'uuid';
@@ -68,11 +69,18 @@ export async function createMdev(
       },
     );
   }
-  await writeFile(join(typesOf(parent), id, 'create'), uuid);
+  await write(join(typesOf(parent), id, 'create'), uuid, `making a mediated device ${id}`, {
+    EEXIST: `there is a device ${uuid} already: leave the UUID out, and a new one is taken`,
+    EUSERS: noneLeft,
+    ENOSPC: noneLeft,
+  });
   return uuid.toLowerCase();
 }
 
-/** @throws ERR_VFIO_INVALID_UUID, ERR_VFIO_NO_DEVICE, EACCES. Waits for whoever has it open, and is asked to close it. */
+/**
+ * Waits until nobody has it open. Only a driver with REQ asks for that, and the kernel's samples have none.
+ * @throws ERR_VFIO_INVALID_UUID, ERR_VFIO_NO_DEVICE, EACCES
+ */
 export async function removeMdev(uuid: string): Promise<void> {
   if (!isUuid(uuid)) {
     throw new VfioError('ERR_VFIO_INVALID_UUID', `not a UUID: ${JSON.stringify(uuid)}`, {
@@ -87,5 +95,29 @@ export async function removeMdev(uuid: string): Promise<void> {
       hint: hints.noSuchMdev(),
     });
   }
-  await writeFile(join(path, 'remove'), '1');
+  await write(join(path, 'remove'), '1', `removing the mediated device ${uuid}`);
+}
+
+const noneLeft =
+  'there is none left of this type: mdevTypes() tells how many are, removeMdev() frees one';
+
+async function write(
+  path: string,
+  text: string,
+  what: string,
+  hintsByCode: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  try {
+    await writeFile(path, text, { flag: constants.O_WRONLY });
+  } catch (cause) {
+    const { code = 'EIO', errno, syscall } = cause as NodeJS.ErrnoException;
+    const refused = code === 'EACCES' || code === 'EPERM';
+    const hint = refused ? hints.rootNeeded(path) : hintsByCode[code];
+    const details = {
+      syscall,
+      path,
+      hint: hint ?? 'dmesg may tell what the driver had against it',
+    };
+    throw new VfioError(code, `${what}: ${code}`, { ...details, errno: errno && -errno, cause });
+  }
 }

@@ -3,6 +3,7 @@ import { release } from 'node:os';
 import type { AddressSpace } from '../dma/address-space';
 import { Container, IOMMUFD_PATH } from '../dma/container';
 import { closedError, VfioError } from '../errors';
+import { GivenFd } from '../given-fd';
 import { hints } from '../hints';
 import { native } from '../native';
 import { findHolders } from '../pci/holders';
@@ -24,7 +25,10 @@ export interface OpenOptions {
    * that of the address space, else iommufd where the kernel has all of it.
    */
   readonly backend?: 'auto' | 'group' | 'iommufd';
-  /** Descriptors that were opened elsewhere, for a process without the right to: owned from now on. */
+  /**
+   * A descriptor that was opened elsewhere, for a process without the right to: owned from now on, and
+   * closed if the device cannot be opened by it, or its group is open already.
+   */
   readonly fds?: { readonly group: number } | { readonly device: number };
   /** Without an IOMMU: devices reach all memory, addresses are physical. Root only; taints the kernel. */
   readonly unsafe?: 'noiommu';
@@ -41,13 +45,27 @@ export interface OpenOptions {
  * token that is not taken)
  */
 export async function openDevice(address: string, options: OpenOptions = {}): Promise<Device> {
+  const { fds } = options;
+  const given = fds && new GivenFd('group' in fds ? fds.group : fds.device);
+  try {
+    return await open(address, options, given);
+  } finally {
+    given?.[Symbol.dispose]();
+  }
+}
+
+async function open(
+  address: string,
+  options: OpenOptions,
+  given: GivenFd | undefined,
+): Promise<Device> {
   const device = findDevice(address);
   const { vfToken } = options;
   if (vfToken !== undefined) vfTokenBytes(vfToken);
   if (options.addressSpace?.closed) throw closedError('address space');
   assertBound(device);
   const attach = interfaceFor(device, options) === 'iommufd' ? attachCdev : attachGroup;
-  const attachment = await attach(device, options);
+  const attachment = await attach(device, options, given);
   try {
     return new Device(device.name, attachment);
   } catch (error) {
@@ -61,6 +79,18 @@ export async function openDevice(address: string, options: OpenOptions = {}): Pr
 const TOKEN_BY_IOMMUFD = [6, 19];
 
 function interfaceFor(device: BusDevice, options: OpenOptions): 'group' | 'iommufd' {
+  const chosen = choose(device, options);
+  const { fds } = options;
+  if (!fds || (chosen === 'group') === 'group' in fds) return chosen;
+  const given = 'group' in fds ? 'group' : 'device';
+  throw new VfioError(
+    'ERR_VFIO_INVALID_ARGUMENT',
+    `${device.name} is to be opened by ${chosen}, and was given a descriptor of a ${given}`,
+    { device: device.name, hint: "{ group } goes with backend 'group', { device } with 'iommufd'" },
+  );
+}
+
+function choose(device: BusDevice, options: OpenOptions): 'group' | 'iommufd' {
   const { backend = 'auto', addressSpace, fds, unsafe, vfToken } = options;
   if (backend !== 'auto') return backend;
   if (unsafe) return 'group';
@@ -85,16 +115,21 @@ function assertBound(device: BusDevice): void {
   });
 }
 
-async function attachCdev(device: BusDevice, options: OpenOptions): Promise<Attachment> {
-  const { vfToken, addressSpace, fds } = options;
-  const fd = fds && 'device' in fds ? fds.device : undefined;
-  return openCdev(device, { vfToken, addressSpace, fd }).catch((error) => {
+async function attachCdev(
+  device: BusDevice,
+  { vfToken, addressSpace }: OpenOptions,
+  given: GivenFd | undefined,
+): Promise<Attachment> {
+  return openCdev(device, { vfToken, addressSpace, given }).catch((error) => {
     throw explain(error, device);
   });
 }
 
-async function attachGroup(device: BusDevice, options: OpenOptions): Promise<Attachment> {
-  const { vfToken, addressSpace, fds, unsafe } = options;
+async function attachGroup(
+  device: BusDevice,
+  { vfToken, addressSpace, unsafe }: OpenOptions,
+  given: GivenFd | undefined,
+): Promise<Attachment> {
   if (device.iommuGroup === undefined) {
     throw new VfioError('ERR_VFIO_NO_IOMMU_GROUP', `${device.name} is in no IOMMU group`, {
       device: device.name,
@@ -102,11 +137,7 @@ async function attachGroup(device: BusDevice, options: OpenOptions): Promise<Att
       hint: hints.noIommuGroup(),
     });
   }
-  const group = await Group.acquire(device.iommuGroup, {
-    addressSpace,
-    unsafe,
-    fd: fds && 'group' in fds ? fds.group : undefined,
-  });
+  const group = await Group.acquire(device.iommuGroup, { addressSpace, unsafe, given });
   try {
     const name = vfToken === undefined ? device.name : `${device.name} vf_token=${vfToken}`;
     const fd = await group.getDeviceFd(name);

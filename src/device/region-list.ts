@@ -19,13 +19,22 @@ export interface RegionSummary {
   readonly type: RegionType | undefined;
 }
 
-/** `infoOf`: undefined for an index that the kernel counts and does not have. `names`: those that the device's bus gives. */
+/** mdpy has its plane in region 16, of the 9 that it counts. */
+const PROBED = 32;
+
+/** Indices of the regions to ask for: more than a driver counts. What it does not have it refuses. */
+export function possibleRegions(count: number): number[] {
+  return Array.from({ length: Math.max(count, PROBED) }, (_, index) => index);
+}
+
+/** `infoOf`: undefined for an index that the device does not have. `names`: those that the device's bus gives. */
 export function listRegions(
   count: number,
   names: readonly RegionName[],
   infoOf: (index: number) => RegionInfo | undefined,
 ): RegionSummary[] {
-  return Array.from({ length: count }, (_, index) => infoOf(index))
+  return possibleRegions(count)
+    .map(infoOf)
     .filter((info) => info !== undefined && info.size > 0)
     .map((info) => {
       const { index, size, flags } = info as RegionInfo;

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
-import { resetMethods } from '../pci/reset-methods';
+import { onSameBus, resetMethods } from '../pci/reset-methods';
 import { readPciDevice } from '../pci/sysfs';
 import { openDevice } from './open';
 
@@ -37,7 +37,7 @@ export async function resetDevice(
   if (driver !== undefined && !force) {
     throw new VfioError('EBUSY', `${bdf} is in use by the driver ${driver}`, {
       device: bdf,
-      hint: `what ${driver} has under way would be lost; unbind it first, or say --force`,
+      hint: hints.losesWork(driver),
     });
   }
   const file = join(path, 'reset');
@@ -53,12 +53,11 @@ function explain(bdf: string, path: string, cause: unknown): VfioError {
   if (isErrno(cause, 'ENOENT') || isErrno(cause, 'ENOTTY')) {
     return new VfioError('ERR_VFIO_NO_RESET', `${bdf} has no reset of its own`, {
       device: bdf,
-      hint: 'only its bus may have one, for all devices on it; see resets in vfio info',
+      hint: hints.busReset(onSameBus(bdf)),
       cause,
     });
   }
   const { code = 'EIO' } = cause as NodeJS.ErrnoException;
-  const hint =
-    code === 'EACCES' ? hints.rootNeeded(path) : 'dmesg tells what the kernel had against it';
+  const hint = code === 'EACCES' ? hints.rootNeeded(path) : hints.kernelRefused();
   return new VfioError(code, `resetting ${bdf}: ${code}`, { device: bdf, path, hint, cause });
 }

@@ -6,6 +6,7 @@ import { uapi } from '../ioctl/abi/uapi';
 import { checkExtension, iommuGetInfo } from '../ioctl/container';
 import { deviceFeature, deviceGetInfo, deviceGetRegionInfo } from '../ioctl/device';
 import { knowsRequest } from '../ioctl/knows';
+import { possibleRegions } from './region-list';
 import { type FeatureFinding, Findings, type UapiFinding } from './uapi-findings';
 
 /** The constants that VFIO_CHECK_EXTENSION takes. */
@@ -131,9 +132,9 @@ export class UapiInquiry {
     this.#preCopy(fd);
 
     const inDevice = info.capabilities.map(({ id }) => id);
-    const inRegions = Array.from({ length: info.numRegions }, (_, index) => regionIds(fd, index));
+    const inRegions = possibleRegions(info.numRegions).flatMap((index) => regionIds(fd, index));
     this.#chain('VFIO_DEVICE_INFO_CAP_', inDevice);
-    this.#chain('VFIO_REGION_INFO_CAP_', inRegions.flat());
+    this.#chain('VFIO_REGION_INFO_CAP_', inRegions);
   }
 
   #chain(prefix: string, ids: readonly number[]): void {
@@ -185,7 +186,7 @@ function regionIds(fd: number, index: number): number[] {
   try {
     return deviceGetRegionInfo(fd, index).capabilities.map(({ id }) => id);
   } catch (error) {
-    // Regions that are counted and then refused (VGA).
+    // None of the device's, or counted and then refused (VGA).
     if (isErrno(error, 'EINVAL')) return [];
     throw error;
   }

@@ -10,7 +10,7 @@ import { setIommu } from '../ioctl/container';
 import { groupGetDeviceFd, groupSetContainer } from '../ioctl/group';
 import { native } from '../native';
 import { DEV_VFIO } from '../pci/paths';
-import { type PciDevice, readPciDevice } from '../pci/sysfs';
+import { type BusDevice, findDevice, hasVfioDriver } from './bus-device';
 import { cdevPath } from './cdev';
 import type { FeatureFinding, UapiFinding } from './uapi-findings';
 import {
@@ -50,36 +50,37 @@ async function withFd(fd: number, use: (fd: number) => Promise<void> | void): Pr
   }
 }
 
-function assertBound({ bdf, driver }: PciDevice): void {
-  if (driver?.includes('vfio')) return;
-  throw new Error(`${bdf} is bound to ${driver ?? 'no driver'}, not to vfio-pci`);
+function assertBound(device: BusDevice): void {
+  if (hasVfioDriver(device)) return;
+  const { name, driver } = device;
+  throw new Error(`${name} is bound to ${driver ?? 'no driver'}, not to vfio-pci`);
 }
 
-async function throughGroup(inquiry: UapiInquiry, pci: PciDevice): Promise<void> {
-  const { bdf, iommuGroup } = pci;
+async function throughGroup(inquiry: UapiInquiry, found: BusDevice): Promise<void> {
+  const { name, iommuGroup } = found;
   await withFd(openNode(CONTAINER_PATH), async (container) => {
     inquiry.container(container);
-    assertBound(pci);
-    if (iommuGroup === undefined) throw new Error(`${bdf} is in no IOMMU group`);
+    assertBound(found);
+    if (iommuGroup === undefined) throw new Error(`${name} is in no IOMMU group`);
     await withFd(openNode(`${DEV_VFIO}/${iommuGroup}`), async (group) => {
       groupSetContainer(group, container);
       setIommu(container, VFIO_TYPE1v2_IOMMU);
-      for (const name of ['GET_STATUS', 'SET_CONTAINER', 'UNSET_CONTAINER', 'GET_DEVICE_FD']) {
-        inquiry.ioctls.note(`VFIO_GROUP_${name}`, yes('the group opens'));
+      for (const what of ['GET_STATUS', 'SET_CONTAINER', 'UNSET_CONTAINER', 'GET_DEVICE_FD']) {
+        inquiry.ioctls.note(`VFIO_GROUP_${what}`, yes('the group opens'));
       }
       inquiry.ioctls.note('VFIO_SET_IOMMU', yes('the group opens'));
       inquiry.type1(container);
-      await withFd(await groupGetDeviceFd(group, bdf), (device) => inquiry.device(device));
+      await withFd(await groupGetDeviceFd(group, name), (device) => inquiry.device(device));
     });
   });
 }
 
-async function throughCdev(inquiry: UapiInquiry, pci: PciDevice): Promise<void> {
+async function throughCdev(inquiry: UapiInquiry, found: BusDevice): Promise<void> {
   await withFd(openNode(IOMMUFD_PATH), async (iommufd) => {
     inquiry.requests(iommufd, iommufdRequests);
-    assertBound(pci);
-    const path = cdevPath(pci);
-    if (path === undefined) throw new Error(`${pci.bdf} has no character device`);
+    assertBound(found);
+    const path = cdevPath(found);
+    if (path === undefined) throw new Error(`${found.name} has no character device`);
     await withFd(openNode(path), async (device) => {
       await deviceBindIommufd(device, iommufd);
       inquiry.requests(device, cdevRequests);
@@ -90,24 +91,25 @@ async function throughCdev(inquiry: UapiInquiry, pci: PciDevice): Promise<void> 
 
 /**
  * Ask the kernel, through groups and through iommufd, and change nothing that asking does not: the
- * kernel resets a device as it is opened and closed, so it must be bound to vfio-pci, and in
+ * kernel resets a device as it is opened and closed, so it must be bound to a VFIO driver, and in
  * nobody's use. Where that is not so, what needs the device is not probed.
+ * @param device a PCI address, the UUID of a mediated device, or the name of a platform device
  * @throws ERR_VFIO_INVALID_BDF, ERR_VFIO_NO_DEVICE
  */
-export async function probeUapi(address: string): Promise<UapiProbe> {
-  const pci = readPciDevice(address);
+export async function probeUapi(device: string): Promise<UapiProbe> {
+  const found = findDevice(device);
   const inquiry = new UapiInquiry();
   const failures: string[] = [];
   for (const ask of [throughGroup, throughCdev]) {
     try {
-      await ask(inquiry, pci);
+      await ask(inquiry, found);
     } catch (error) {
       failures.push(reason(error));
     }
   }
   const otherwise = unknown(['not probed', ...new Set(failures)].join('; '));
   return {
-    device: pci.bdf,
+    device: found.name,
     kernel: release(),
     ioctls: inquiry.ioctls.inOrder(Object.keys(uapi.ioctls), otherwise),
     extensions: inquiry.extensions.inOrder(extensions, otherwise),

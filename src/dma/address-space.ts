@@ -1,47 +1,43 @@
 /** An I/O address space: what the devices in it can reach by DMA. */
-import { closedError, VfioError } from '../errors';
+import { throwFirst } from '../all-done';
+import { closedError, systemError, VfioError } from '../errors';
 import type { IovaRange } from '../ioctl/container';
 import { native } from '../native';
 import { type ArenaOptions, createArena, type DmaArena } from './arena';
 import type { BackendName, DmaBackend } from './backend';
 import { DmaBuffer } from './buffer';
-import { mapInChunks, pieceSize } from './chunks';
+import { pieceSize } from './chunks';
 import { DirtyTracker } from './dirty-tracker';
-import { explainMapError } from './explain';
 import { Ioas } from './ioas';
-import { type Closable, type LiveMapping, LiveMappings } from './live-mappings';
-import { DmaMapping, type IovaSpan, type PagedSpan } from './mapping';
+import type { Closable } from './live-mappings';
+import { Mapper } from './mapper';
+import type { DmaMapping, PagedSpan } from './mapping';
 import { assertMemlock, readMemlock } from './memlock';
-import { allocateMemory, assertPages, fileMemory, lockMemory, type Memory } from './memory';
+import { allocateMemory, assertPages, fileMemory, type Memory } from './memory';
 import type { AllocOptions, DmaUsage, MapOptions, PeerOptions, PeerRegion } from './options';
-import { Placement } from './placement';
+import { IovaPlacement, type Placement } from './placement';
 import { createPool, type DmaPool, type PoolOptions } from './pool';
 import { type SharedMemory, sharedAddress } from './shared-memory';
-
-/** What an ArrayBuffer of Node 20 can hold. */
-const MAX_BUFFER = 0xffff_ffff;
 
 export class AddressSpace implements AsyncDisposable {
   readonly dirty: DirtyTracker;
   readonly #backend: DmaBackend;
-  readonly #mappings = new LiveMappings();
+  readonly #mapper: Mapper;
   readonly #children = new Set<Closable>();
   /** Mappings under way: the descriptor outlives them. */
   #pending = 0;
   #onIdle = () => {};
-  /** Undefined while the kernel has no IOMMU for the space. */
-  #placement: Placement | undefined;
   #closing: Promise<void> | undefined;
 
   /** Made by `openAddressSpace` and `openDevice`. */
   constructor(backend: DmaBackend) {
     this.#backend = backend;
+    this.#mapper = new Mapper(backend);
     this.dirty = new DirtyTracker(
       backend.dirty,
       () => this.#assertReady(),
-      (span, unmap) => this.#closeBy(span, unmap),
+      (span, unmap) => this.#mapper.closeBy(span, unmap),
     );
-    this.#refresh();
   }
 
   /** What the kernel has for it; for those who attach devices. */
@@ -70,10 +66,10 @@ export class AddressSpace implements AsyncDisposable {
 
   usage(): DmaUsage {
     this.#assertReady();
-    const { limit, locked } = readMemlock();
+    const { limit, locked } = readMemlock(this.#backend.accounting);
     return {
-      mappings: this.#mappings.count,
-      bytes: this.#mappings.bytes,
+      mappings: this.#mapper.mappings.count,
+      bytes: this.#mapper.mappings.bytes,
       mappingsLeft: this.#backend.entriesLeft(),
       memlockLimit: limit,
       memlockUsed: locked,
@@ -87,21 +83,13 @@ export class AddressSpace implements AsyncDisposable {
    */
   alloc(size: number, options: AllocOptions = {}): Promise<DmaBuffer> {
     return this.#track(async () => {
-      this.#assertReady();
+      const { granule } = this.#assertReady();
       if (!Number.isSafeInteger(size) || size <= 0) {
         throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `not a size in bytes: ${size}`);
       }
-      if (size > MAX_BUFFER) {
-        throw new VfioError(
-          'ERR_VFIO_INVALID_ARGUMENT',
-          `a buffer has at most 2^32 - 1 bytes, not ${size}`,
-          {
-            hint: 'that is the longest ArrayBuffer; allocate several',
-          },
-        );
-      }
-      assertMemlock(size);
-      const memory = allocateMemory(size, options.hugePages ?? 'no', options.hugePageSize);
+      const whole = Math.ceil(size / granule) * granule;
+      assertMemlock(whole, this.#backend.accounting);
+      const memory = allocateMemory(whole, options.hugePages ?? 'no', options.hugePageSize);
       return this.#mapMemory(memory, options);
     });
   }
@@ -116,7 +104,7 @@ export class AddressSpace implements AsyncDisposable {
       this.#assertReady();
       assertPages('offset', offset);
       assertPages('size', size);
-      assertMemlock(size);
+      assertMemlock(size, this.#backend.accounting);
       return this.#mapMemory(fileMemory(fd, offset, size), options);
     });
   }
@@ -125,19 +113,26 @@ export class AddressSpace implements AsyncDisposable {
    * Memory that the caller owns: whole pages of a SharedArrayBuffer, which can be neither detached
    * nor moved (that of a shared WebAssembly.Memory is page-aligned). It is kept alive until the
    * mapping is closed.
-   * @throws as `alloc`, and ERR_VFIO_INVALID_ARGUMENT
+   * @throws as `alloc`, and ERR_VFIO_INVALID_ARGUMENT, ERR_VFIO_UNSUPPORTED without an IOMMU
    */
   map(memory: SharedMemory, options: MapOptions = {}): Promise<DmaMapping> {
     return this.#track(async () => {
       this.#assertReady();
       const vaddr = sharedAddress(memory);
       const size = memory.byteLength;
-      assertMemlock(size);
+      assertMemlock(size, this.#backend.accounting);
       const at = { size, pageSize: native.pageSize };
-      return this.#place(at, options, (iova) => {
-        // The closure is what keeps `memory` from the garbage collector.
-        return this.#mapAddress(vaddr, iova, memory.byteLength, native.pageSize, options);
-      });
+      const { access = 'read-write' } = options;
+      const prepare = (iova: bigint) => this.#backend.prepare(vaddr, iova, BigInt(size), access);
+      return this.#mapper.place(
+        at,
+        options,
+        (iova) => {
+          // The closure is what keeps `memory` from the garbage collector.
+          return this.#mapper.mapAddress(vaddr, iova, memory.byteLength, native.pageSize, options);
+        },
+        prepare,
+      );
     });
   }
 
@@ -151,7 +146,7 @@ export class AddressSpace implements AsyncDisposable {
     return this.#track(async () => {
       this.#assertReady();
       const { iova, size, pageSize } = mapping;
-      const [, live] = this.#mappings.find(mapping);
+      const [, live] = this.#mapper.mappings.find(mapping);
       const vaddr = sharedAddress(memory);
       if (memory.byteLength !== size) {
         throw new VfioError(
@@ -170,13 +165,17 @@ export class AddressSpace implements AsyncDisposable {
       }
       // The closure is what keeps `memory` from the garbage collector.
       live.remap = () =>
-        this.#mapAddress(sharedAddress(memory), iova, size, pageSize, live.options);
+        this.#mapper.mapAddress(sharedAddress(memory), iova, size, pageSize, live.options);
+      const { access = 'read-write' } = live.options;
+      live.prepare &&= () => this.#backend.prepare(vaddr, iova, BigInt(size), access);
+      live.prepared = undefined;
     });
   }
 
   /**
    * Let the devices here reach a BAR, or whole pages of it. Close it before the region's device.
-   * @throws as `alloc`, and EFAULT where the kernel's interface has no way to
+   * @throws as `alloc`, and ERR_VFIO_OUT_OF_RANGE, EFAULT where the kernel's interface has no way to,
+   * ERR_VFIO_UNSUPPORTED without an IOMMU
    */
   mapRegion(region: PeerRegion, options: PeerOptions = {}): Promise<DmaMapping> {
     return this.#track(async () => {
@@ -184,11 +183,17 @@ export class AddressSpace implements AsyncDisposable {
       const { offset = 0, size = region.size - offset, access = 'read-write' } = options;
       assertPages('offset', offset);
       assertPages('size', size);
+      if (offset + size > region.size) {
+        throw new VfioError(
+          'ERR_VFIO_OUT_OF_RANGE',
+          `${size} bytes at ${offset} of a region of ${region.size}`,
+        );
+      }
       const at = { size, pageSize: native.pageSize };
-      return this.#place(at, options, async (iova) => {
+      return this.#mapper.place(at, options, async (iova) => {
         if (!this.#backend.mapFile) {
           const vaddr = region.address + BigInt(offset);
-          return this.#mapAddress(vaddr, iova, size, native.pageSize, options);
+          return this.#mapper.mapAddress(vaddr, iova, size, native.pageSize, options);
         }
         const fd = region.exportDmaBuf(offset, size);
         try {
@@ -209,7 +214,7 @@ export class AddressSpace implements AsyncDisposable {
     return this.#track(async () => {
       const [from, to] = [source.#ioas(), this.#ioas()];
       const { access = 'read-write' } = options;
-      return this.#place(mapping, options, (iova) => to.copy(from, mapping, iova, access));
+      return this.#mapper.place(mapping, options, (iova) => to.copy(from, mapping, iova, access));
     });
   }
 
@@ -229,9 +234,8 @@ export class AddressSpace implements AsyncDisposable {
   allowIovas(ranges: readonly IovaRange[]): void {
     const ioas = this.#ioas();
     // It throws before the kernel is asked.
-    new Placement({ ...ioas.geometry(), iovaRanges: ranges }, this.#mappings.spans());
+    new IovaPlacement({ ...ioas.geometry(), iovaRanges: ranges }, this.#mapper.mappings.spans());
     ioas.allowIovas(ranges);
-    this.#refresh();
   }
 
   /** Buffers of one size on few mappings, taken and given back without allocating. */
@@ -246,7 +250,7 @@ export class AddressSpace implements AsyncDisposable {
 
   /** Close all buffers and mappings. */
   unmapAll(): Promise<void> {
-    return this.#mappings.closeAll();
+    return this.#mapper.mappings.closeAll();
   }
 
   /**
@@ -254,8 +258,9 @@ export class AddressSpace implements AsyncDisposable {
    * left, begun a new one that knows none of the mappings.
    */
   async joined(space: 'kept' | 'new'): Promise<void> {
-    this.#refresh();
-    if (space === 'new') await this.#mappings.remapAll();
+    // It throws if a mapping is outside of the space as it is now.
+    this.#mapper.placement();
+    if (space === 'new') await this.#mapper.mappings.remapAll();
   }
 
   /** `child` depends on the space and is closed before it. */
@@ -267,7 +272,7 @@ export class AddressSpace implements AsyncDisposable {
     this.#children.delete(child);
   }
 
-  /** Close the devices inside, then all mappings, then the space. Idempotent. */
+  /** Close the devices inside, then all mappings, then the space, also if one of them fails. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -278,96 +283,32 @@ export class AddressSpace implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    await Promise.all([...this.#children].map((child) => child.close()));
+    const ends = await Promise.allSettled([...this.#children].map((child) => child.close()));
     await this.#idle();
-    await this.unmapAll();
-    this.#backend.close();
+    ends.push(...(await Promise.allSettled([this.unmapAll()])));
+    try {
+      this.#backend.close();
+    } finally {
+      throwFirst(ends);
+    }
   }
 
   async #mapMemory(memory: Memory, options: MapOptions): Promise<DmaBuffer> {
     const { range, size, pageSize } = memory;
     try {
       const vaddr = native.rangeAddress(range) as bigint;
-      const mapping = await this.#place(memory, this.#inPlace(memory, vaddr, options), (iova) =>
-        this.#mapAddress(vaddr, iova, size, pageSize, options),
+      const bytes = native.rangeBuffer(range, 0, size);
+      if (typeof bytes === 'number') throw systemError(bytes, 'a view of DMA memory', {});
+      const mapping = await this.#mapper.place(memory, options, (iova) =>
+        this.#mapper.mapAddress(vaddr, iova, size, pageSize, options),
       );
-      const buffer = new DmaBuffer(mapping, range);
-      this.#mappings.setOwner(mapping, buffer);
+      const buffer = new DmaBuffer(mapping, range, bytes);
+      this.#mapper.mappings.setOwner(mapping, buffer);
       return buffer;
     } catch (error) {
       native.rangeRelease(range);
       throw error;
     }
-  }
-
-  /** Without an IOMMU, memory has its address already. */
-  #inPlace(memory: Memory, vaddr: bigint, options: MapOptions): MapOptions {
-    if (!this.#backend.physical) return options;
-    if (options.iova !== undefined) {
-      throw new VfioError(
-        'ERR_VFIO_UNSUPPORTED',
-        'without an IOMMU, memory has its address already',
-      );
-    }
-    lockMemory(memory);
-    return { ...options, iova: this.#backend.physical(vaddr, memory.size) };
-  }
-
-  /** Find an address, map there, and take it back when the mapping is closed. */
-  async #place(
-    memory: { size: number; pageSize: number },
-    options: MapOptions,
-    map: (iova: bigint) => Promise<void>,
-  ): Promise<DmaMapping> {
-    const { size, pageSize } = memory;
-    const iova = this.#assertReady().take(memory, options, this.#mappings.spans());
-    try {
-      await map(iova);
-    } catch (error) {
-      this.#placement!.free(iova, size);
-      const { geometry } = this.#placement!;
-      throw explainMapError(error, { iova, size, pageSize }, geometry, this.#mappings.spans());
-    }
-    const live: LiveMapping = {
-      remap: () => map(iova),
-      unmap: () => this.#backend.unmap(iova, BigInt(size)),
-      options,
-      owner: { close: () => mapping.close() },
-    };
-    const mapping = new DmaMapping({ iova, size, pageSize }, async () => {
-      this.#mappings.delete(mapping);
-      // Without a device there is no IOMMU, and the kernel has dropped the mapping.
-      if (this.#backend.geometry()) await live.unmap();
-      this.#placement!.free(iova, size);
-    });
-    this.#mappings.add(mapping, live);
-    return mapping;
-  }
-
-  async #closeBy(span: IovaSpan, unmap: () => Promise<void>): Promise<void> {
-    const [mapping, live] = this.#mappings.find(span);
-    await unmap();
-    live.unmap = async () => {};
-    await mapping.close();
-  }
-
-  #mapAddress(
-    vaddr: bigint,
-    iova: bigint,
-    size: number,
-    pageSize: number,
-    { access = 'read-write', ...progress }: MapOptions,
-  ): Promise<void> {
-    return mapInChunks(
-      size,
-      pageSize,
-      progress,
-      (offset, length) => {
-        const at = BigInt(offset);
-        return this.#backend.map(vaddr + at, iova + at, BigInt(length), access);
-      },
-      (length) => this.#backend.unmap(iova, BigInt(length)),
-    );
   }
 
   async #track<T>(operation: () => Promise<T>): Promise<T> {
@@ -388,11 +329,6 @@ export class AddressSpace implements AsyncDisposable {
     }
   }
 
-  #refresh(): void {
-    const geometry = this.#backend.geometry();
-    if (geometry) this.#placement = new Placement(geometry, this.#mappings.spans());
-  }
-
   /** For what only iommufd can. */
   #ioas(): Ioas {
     this.#assertReady();
@@ -404,9 +340,6 @@ export class AddressSpace implements AsyncDisposable {
 
   #assertReady(): Placement {
     if (this.#closing) throw closedError('address space');
-    if (this.#placement) return this.#placement;
-    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'the address space has no IOMMU yet', {
-      hint: 'an IOMMU comes with the first device: open one in this address space first',
-    });
+    return this.#mapper.placement();
   }
 }

@@ -1,5 +1,6 @@
 import { VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE } from '../ioctl/abi/constants';
 import type { IovaRange } from '../ioctl/container';
+import type { MemlockAccounting } from './memlock';
 
 /** What devices may do with memory. */
 export type DmaAccess = 'read-write' | 'read' | 'write';
@@ -22,6 +23,13 @@ export interface Geometry {
   readonly pageSizes: bigint;
 }
 
+/** One mapping, to be made and taken away; not so large that pinning it takes long. */
+export interface PreparedMapping {
+  /** @throws as `DmaBackend.map` */
+  map(): void;
+  unmap(): void;
+}
+
 /** One I/O address space of the kernel. Addresses and sizes are multiples of the page size. */
 export interface DmaBackend {
   readonly name: BackendName;
@@ -39,14 +47,21 @@ export interface DmaBackend {
   ): Promise<void>;
   /** The memory of one mapping is at another address now: devices go on. Absent where the kernel has no such request. */
   updateVaddr?(vaddr: bigint, iova: bigint, size: bigint): Promise<void>;
+  /**
+   * To map process memory, and to take it away, again and again, without the way to the thread pool.
+   * @throws ERR_VFIO_UNSUPPORTED without an IOMMU
+   */
+  prepare(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): PreparedMapping;
   /** Bytes unmapped: all mappings inside, none in part; 0 where there is none. */
   unmap(iova: bigint, size: bigint): Promise<bigint>;
   /** Bytes unmapped. */
   unmapAll(): Promise<bigint>;
   /** How many mappings can still be made; undefined if the kernel does not tell. */
   entriesLeft(): number | undefined;
-  /** The address devices use for memory that is locked in place: only without an IOMMU. */
-  readonly physical?: ((vaddr: bigint, size: number) => bigint) | undefined;
+  /** Against whose RLIMIT_MEMLOCK it pins. */
+  readonly accounting: MemlockAccounting;
+  /** There is no IOMMU: devices use physical addresses. */
+  readonly physical?: boolean;
   readonly dirty: DirtyTracking;
   close(): void;
 }

@@ -22,8 +22,8 @@ export class DmaBuffer implements AsyncDisposable {
   readonly #u64: BigUint64Array<ArrayBuffer>;
   #closing: Promise<void> | undefined;
 
-  /** Made by `AddressSpace`; owner of `range`, the memory behind the mapping. */
-  constructor(mapping: DmaMapping, range: number) {
+  /** Made by `AddressSpace`; owner of `range`, the memory behind the mapping, of which `memory` is the view. */
+  constructor(mapping: DmaMapping, range: number, memory: ArrayBuffer) {
     this.iova = mapping.iova;
     this.iovaLo = mapping.iovaLo;
     this.iovaHi = mapping.iovaHi;
@@ -31,7 +31,6 @@ export class DmaBuffer implements AsyncDisposable {
     this.pageSize = mapping.pageSize;
     this.#mapping = mapping;
     this.#range = range;
-    const memory = native.rangeBuffer(range, 0, mapping.size) as ArrayBuffer;
     this.#u8 = new Uint8Array(memory);
     this.#u32 = new Uint32Array(memory);
     this.#u64 = new BigUint64Array(memory);

@@ -39,13 +39,15 @@ export async function mapInChunks(
   const chunk = pieceSize(size, pageSize, progress);
   let done = 0;
   try {
-    for (; done < size; done += chunk) {
+    while (done < size) {
       signal?.throwIfAborted();
-      await map(done, Math.min(chunk, size - done));
-      onProgress?.(Math.min(done + chunk, size), size);
+      const length = Math.min(chunk, size - done);
+      await map(done, length);
+      done += length;
+      onProgress?.(done, size);
     }
   } catch (error) {
-    if (done > 0) await unmap(Math.min(done, size));
+    if (done > 0) await unmap(done);
     throw error;
   }
 }

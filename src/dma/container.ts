@@ -3,8 +3,10 @@ import { constants as fsConstants } from 'node:fs';
 import { isErrno, systemError, VfioError } from '../errors';
 import { hints } from '../hints';
 import * as abi from '../ioctl/abi/constants';
+import { IOMMU_OPTION_RLIMIT_MODE } from '../ioctl/abi/iommufd-constants';
 import * as ioctl from '../ioctl/container';
 import { groupSetContainer, groupUnsetContainer } from '../ioctl/group';
+import { iommuOptionGet } from '../ioctl/iommufd';
 import { native } from '../native';
 import {
   accessFlags,
@@ -13,9 +15,9 @@ import {
   type DmaAccess,
   type DmaBackend,
   type Geometry,
+  type PreparedMapping,
 } from './backend';
 import { containerDirtyTracking } from './container-dirty';
-import { physicalAddress } from './physical';
 
 export const CONTAINER_PATH = '/dev/vfio/vfio';
 /** iommufd takes a container's requests, too (CONFIG_IOMMUFD_VFIO_CONTAINER or not). */
@@ -37,6 +39,7 @@ const physicalGeometry: Geometry = {
 
 export class Container implements DmaBackend {
   readonly name: BackendName;
+  readonly accounting = 'process';
   readonly dirty: DirtyTracking;
   readonly #fd: number;
   readonly #type: IommuType;
@@ -49,28 +52,32 @@ export class Container implements DmaBackend {
     this.#fd = fd;
     this.#type = type;
     this.name = name;
-    this.dirty = containerDirtyTracking(fd);
+    this.dirty = containerDirtyTracking(fd, name);
   }
 
   /**
-   * A new, empty container; on iommufd if `path` says so.
+   * A new, empty container.
    * @throws ERR_VFIO_UNAVAILABLE without VFIO or that IOMMU in the kernel, EACCES without the right to open it
    */
   static open(type?: IommuType, path = CONTAINER_PATH): Container {
     const fd = native.open(path, fsConstants.O_RDWR);
     if (fd < 0) throw openError(fd, path);
-    return Container.from(fd, type, path === IOMMUFD_PATH ? 'iommufd-container' : undefined);
+    return Container.from(fd, type);
   }
 
   /** A container that was opened elsewhere, without groups; owned from now on, closed if it is unfit. */
-  static from(fd: number, wanted?: IommuType, name?: BackendName): Container {
+  static from(fd: number, wanted?: IommuType): Container {
     try {
       const version = ioctl.getApiVersion(fd);
       const types = wanted ? [wanted] : (['type1v2', 'type1'] as const);
       const type = types.find((type) => ioctl.checkExtension(fd, iommuTypes[type]) > 0);
       if (version === abi.VFIO_API_VERSION && type) {
         if (type === 'noiommu') warnOnce();
-        return new Container(fd, type, name ?? type);
+        return new Container(
+          fd,
+          type,
+          type !== 'noiommu' && isIommufd(fd) ? 'iommufd-container' : type,
+        );
       }
       const what = wanted ?? 'type1';
       throw new VfioError('ERR_VFIO_UNAVAILABLE', `the kernel's VFIO has no ${what} IOMMU`, {
@@ -128,6 +135,16 @@ export class Container implements DmaBackend {
     return ioctl.iommuMapDma(this.#fd, vaddr, iova, size, accessFlags(access));
   }
 
+  prepare(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): PreparedMapping {
+    if (this.#type === 'noiommu') {
+      throw new VfioError('ERR_VFIO_UNSUPPORTED', 'without an IOMMU, devices reach all memory');
+    }
+    return {
+      map: ioctl.prepareMapDma(this.#fd, vaddr, iova, size, accessFlags(access)),
+      unmap: ioctl.prepareUnmapDma(this.#fd, iova, size),
+    };
+  }
+
   async updateVaddr(vaddr: bigint, iova: bigint, size: bigint): Promise<void> {
     if (ioctl.checkExtension(this.#fd, abi.VFIO_UPDATE_VADDR) <= 0) {
       throw new VfioError('ERR_VFIO_UNSUPPORTED', `${this.name} has no VFIO_UPDATE_VADDR`);
@@ -149,8 +166,8 @@ export class Container implements DmaBackend {
     return this.#type === 'noiommu' ? undefined : ioctl.iommuGetInfo(this.#fd).dmaAvail;
   }
 
-  get physical(): ((vaddr: bigint, size: number) => bigint) | undefined {
-    return this.#type === 'noiommu' ? physicalAddress : undefined;
+  get physical(): boolean {
+    return this.#type === 'noiommu';
   }
 
   close(): void {
@@ -159,6 +176,16 @@ export class Container implements DmaBackend {
 
   #readGeometry(): Geometry {
     return this.#type === 'noiommu' ? physicalGeometry : ioctl.iommuGetInfo(this.#fd);
+  }
+}
+
+/** Whatever it was opened as: a kernel may have iommufd behind /dev/vfio/vfio, too. */
+function isIommufd(fd: number): boolean {
+  try {
+    iommuOptionGet(fd, IOMMU_OPTION_RLIMIT_MODE, 0);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -3,7 +3,7 @@ import { systemError, VfioError } from '../errors';
 import { hints } from '../hints';
 import type { Geometry } from './backend';
 import type { IovaSpan, PagedSpan } from './mapping';
-import { readMemlock } from './memlock';
+import { type MemlockAccounting, readMemlock } from './memlock';
 
 const hex = (value: bigint) => `0x${value.toString(16)}`;
 const span = ({ iova, size }: IovaSpan) => `[${hex(iova)}, ${hex(iova + BigInt(size) - 1n)}]`;
@@ -47,6 +47,7 @@ export function explainMapError(
   request: PagedSpan,
   geometry: Geometry,
   mappings: Iterable<IovaSpan>,
+  accounting: MemlockAccounting,
 ): unknown {
   if (!(error instanceof VfioError) || error.errno === undefined) return error;
   const { code, errno, ioctl, syscall } = error;
@@ -55,10 +56,16 @@ export function explainMapError(
     systemError(-errno, `${what}: ${why}`, { syscall, ioctl, hint, cause: error });
   switch (code) {
     case 'ENOMEM': {
-      const { limit, locked } = readMemlock();
-      if (locked + request.size <= limit)
+      const { limit, locked } = readMemlock(accounting);
+      const memlock = hints.memlock(request.size, locked, limit);
+      if (locked + request.size > limit) return fail('over the limit of locked memory', memlock);
+      if (accounting === 'process' || limit === Number.POSITIVE_INFINITY) {
         return fail('no memory to pin it or for page tables', hints.memory());
-      return fail('over the limit of locked memory', hints.memlock(request.size, locked, limit));
+      }
+      return fail(
+        'over the limit of locked memory for all processes of the user, or no memory',
+        `${hints.memlockOfUser()}: ${memlock}; or ${hints.memory()}`,
+      );
     }
     case 'ENOSPC':
       return fail('the kernel has no room for another mapping', hints.mappings());

@@ -5,6 +5,7 @@ import {
   IOMMU_HWPT_DIRTY_TRACKING_ENABLE,
   IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR,
 } from '../ioctl/abi/iommufd-constants';
+import { readDirtyBitmap } from '../ioctl/dirty-bitmap';
 import { iommuDestroy } from '../ioctl/iommufd';
 import {
   iommuHwptAlloc,
@@ -13,11 +14,14 @@ import {
 } from '../ioctl/iommufd-hwpt';
 import { iommuIoasUnmap } from '../ioctl/iommufd-ioas';
 import type { DirtyTracking } from './backend';
+import { withPasids } from './pasids';
 
 /** A device inside, and how it is put onto a page table. */
 export interface IoasDevice {
   /** Its id in the iommufd. */
   readonly id: number;
+  /** It has PASIDs, and takes no page tables but those made for that. */
+  readonly hasPasids?: boolean;
   /** Replace what it is attached to: an IOAS, or a HWPT of it. */
   attach(ptId: number): Promise<unknown>;
 }
@@ -28,6 +32,8 @@ export class IoasDirtyTracking implements DirtyTracking {
   readonly #devices: ReadonlySet<IoasDevice>;
   /** Page table of each device that is tracked. */
   readonly #hwpts = new Map<IoasDevice, number>();
+  #on = false;
+  #turn: Promise<void> = Promise.resolve();
 
   constructor(iommufd: number, ioas: number, devices: ReadonlySet<IoasDevice>) {
     this.#iommufd = iommufd;
@@ -35,25 +41,31 @@ export class IoasDirtyTracking implements DirtyTracking {
     this.#devices = devices;
   }
 
-  async start(): Promise<void> {
-    try {
-      for (const device of this.#devices) if (!this.#hwpts.has(device)) await this.#track(device);
-    } catch (error) {
-      await this.stop();
-      if (!isErrno(error, 'EOPNOTSUPP')) throw error;
-      throw new VfioError(
-        'ERR_VFIO_UNSUPPORTED',
-        'this IOMMU does not note what devices write to',
-        {
-          hint: 'a device may note it itself: device.dmaLogging',
-          cause: error,
-        },
-      );
-    }
+  get on(): boolean {
+    return this.#on;
   }
 
-  async stop(): Promise<void> {
-    for (const device of [...this.#hwpts.keys()]) await this.untrack(device);
+  start(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#on = true;
+      try {
+        for (const device of this.#devices) await this.#track(device);
+      } catch (error) {
+        await this.#stop();
+        throw error;
+      }
+    });
+  }
+
+  stop(): Promise<void> {
+    return this.#inTurn(() => this.#stop());
+  }
+
+  /** A device has come in: what it writes to counts, too. @throws as `start` */
+  include(device: IoasDevice): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#on) await this.#track(device);
+    });
   }
 
   read(iova: bigint, size: bigint, pageSize: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -71,15 +83,6 @@ export class IoasDirtyTracking implements DirtyTracking {
     return bits;
   }
 
-  /** Back to the page table that the kernel keeps for the IOAS. */
-  async untrack(device: IoasDevice): Promise<void> {
-    const hwpt = this.#hwpts.get(device);
-    if (hwpt === undefined) return;
-    this.#hwpts.delete(device);
-    await device.attach(this.#ioas);
-    iommuDestroy(this.#iommufd, hwpt);
-  }
-
   /** The device is closed, and no longer on its page table. */
   forget(device: IoasDevice): void {
     const hwpt = this.#hwpts.get(device);
@@ -94,7 +97,7 @@ export class IoasDirtyTracking implements DirtyTracking {
     pageSize: number,
     flags: number,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    if (this.#hwpts.size === 0) {
+    if (!this.#on) {
       throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'dirty tracking was not started');
     }
     let all: Uint8Array<ArrayBuffer> | undefined;
@@ -103,19 +106,48 @@ export class IoasDirtyTracking implements DirtyTracking {
       if (all) for (let i = 0; i < bits.length; i++) all[i]! |= bits[i]!;
       else all = bits;
     }
-    return all!;
+    // Without devices, nobody has written.
+    return all ?? readDirtyBitmap(size, pageSize, async () => {});
+  }
+
+  /** One after the other: what two begin at once would put a device onto two page tables. */
+  #inTurn(what: () => Promise<void>): Promise<void> {
+    const turn = this.#turn.then(what);
+    this.#turn = turn.catch(() => {});
+    return turn;
   }
 
   async #track(device: IoasDevice): Promise<void> {
+    if (this.#hwpts.has(device)) return;
+    if (device.hasPasids) throw withPasids('no dirty tracking by the IOMMU');
     const flags = IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
-    const hwpt = await iommuHwptAlloc(this.#iommufd, device.id, this.#ioas, flags);
     try {
-      await device.attach(hwpt);
+      const hwpt = await iommuHwptAlloc(this.#iommufd, device.id, this.#ioas, flags);
+      try {
+        await device.attach(hwpt);
+      } catch (error) {
+        iommuDestroy(this.#iommufd, hwpt);
+        throw error;
+      }
+      this.#hwpts.set(device, hwpt);
+      await iommuHwptSetDirtyTracking(this.#iommufd, hwpt, IOMMU_HWPT_DIRTY_TRACKING_ENABLE);
     } catch (error) {
-      iommuDestroy(this.#iommufd, hwpt);
-      throw error;
+      if (!isErrno(error, 'EOPNOTSUPP')) throw error;
+      throw new VfioError(
+        'ERR_VFIO_UNSUPPORTED',
+        'this IOMMU does not note what devices write to',
+        { hint: 'a device may note it itself: device.dmaLogging', cause: error },
+      );
     }
-    this.#hwpts.set(device, hwpt);
-    await iommuHwptSetDirtyTracking(this.#iommufd, hwpt, IOMMU_HWPT_DIRTY_TRACKING_ENABLE);
+  }
+
+  /** Devices go back to the page table that the kernel keeps for the IOAS. */
+  async #stop(): Promise<void> {
+    this.#on = false;
+    for (const [device, hwpt] of [...this.#hwpts]) {
+      this.#hwpts.delete(device);
+      await device.attach(this.#ioas);
+      iommuDestroy(this.#iommufd, hwpt);
+    }
   }
 }

@@ -5,9 +5,10 @@ import type { IovaRange } from '../ioctl/container';
 import { iommuDestroy, iommuOptionSet } from '../ioctl/iommufd';
 import * as ioctl from '../ioctl/iommufd-ioas';
 import { native } from '../native';
-import type { DmaAccess, DmaBackend, Geometry } from './backend';
+import type { DmaAccess, DmaBackend, Geometry, PreparedMapping } from './backend';
 import { type IoasDevice, IoasDirtyTracking } from './ioas-dirty';
-import { Iommufd, type MemlockAccounting } from './iommufd';
+import { Iommufd } from './iommufd';
+import type { MemlockAccounting } from './memlock';
 
 export interface IoasOptions {
   /** 'single': the IOMMU's page tables have its smallest pages only, which tells dirty pages apart; 'largest' unless given. */
@@ -57,14 +58,32 @@ export class Ioas implements DmaBackend {
     return new Ioas(this.#iommufd, this.#options);
   }
 
+  get accounting(): MemlockAccounting {
+    return this.#iommufd.accounting;
+  }
+
   /** Its descriptor. */
   get iommufd(): number {
     return this.#iommufd.fd;
   }
 
-  /** A device that is attached from now on: it may narrow the space. */
-  addDevice(device: IoasDevice): void {
+  /**
+   * A device that is attached from now on: it may narrow the space, and what it writes to is noted if
+   * that is on. @throws ERR_VFIO_UNSUPPORTED if its IOMMU cannot; it is not added then
+   */
+  async addDevice(device: IoasDevice): Promise<void> {
     this.#devices.add(device);
+    try {
+      this.refresh();
+      await this.dirty.include(device);
+    } catch (error) {
+      this.removeDevice(device);
+      throw error;
+    }
+  }
+
+  /** What is attached, by whatever way, may have narrowed the space. */
+  refresh(): void {
     this.#geometry = this.#readGeometry();
   }
 
@@ -79,6 +98,13 @@ export class Ioas implements DmaBackend {
 
   async map(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): Promise<void> {
     await ioctl.iommuIoasMap(this.iommufd, vaddr, this.#mapping(iova, size, access));
+  }
+
+  prepare(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): PreparedMapping {
+    return {
+      map: ioctl.prepareIoasMap(this.iommufd, vaddr, this.#mapping(iova, size, access)),
+      unmap: ioctl.prepareIoasUnmap(this.iommufd, this.id, iova, size),
+    };
   }
 
   async mapFile(
@@ -114,7 +140,7 @@ export class Ioas implements DmaBackend {
   allowIovas(ranges: readonly IovaRange[]): void {
     ioctl.iommuIoasAllowIovas(this.iommufd, this.id, ranges);
     this.#allowed = ranges;
-    this.#geometry = this.#readGeometry();
+    this.refresh();
   }
 
   async unmap(iova: bigint, size: bigint): Promise<bigint> {
@@ -135,9 +161,13 @@ export class Ioas implements DmaBackend {
     return undefined;
   }
 
+  /** @throws EBUSY while a page table of a device is one of it; the iommufd then keeps it to its end */
   close(): void {
-    iommuDestroy(this.iommufd, this.id);
-    this.#iommufd.release();
+    try {
+      iommuDestroy(this.iommufd, this.id);
+    } finally {
+      this.#iommufd.release();
+    }
   }
 
   #mapping(iova: bigint, length: bigint, access: DmaAccess): ioctl.IoasMapping {

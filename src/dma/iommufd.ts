@@ -6,24 +6,22 @@ import { IOMMU_OPTION_RLIMIT_MODE } from '../ioctl/abi/iommufd-constants';
 import { iommuOptionGet, iommuOptionSet } from '../ioctl/iommufd';
 import { native } from '../native';
 import { IOMMUFD_PATH } from './container';
-
-/** 'user': all that the user's processes have pinned, together (the kernel's default). */
-export type MemlockAccounting = 'user' | 'process';
+import type { MemlockAccounting } from './memlock';
 
 export class Iommufd {
   readonly fd: number;
+  readonly accounting: MemlockAccounting;
   #users = 0;
 
-  private constructor(fd: number) {
+  private constructor(fd: number, accounting: MemlockAccounting) {
     this.fd = fd;
+    this.accounting = accounting;
   }
 
   /** An open /dev/iommu; owned from now on, closed if it is unfit. */
   static from(fd: number, accounting?: MemlockAccounting): Iommufd {
-    const iommufd = new Iommufd(fd);
     try {
-      if (accounting) iommufd.#account(accounting);
-      return iommufd;
+      return new Iommufd(fd, account(fd, accounting));
     } catch (error) {
       native.close(fd);
       throw error;
@@ -58,12 +56,14 @@ export class Iommufd {
     this.#users -= 1;
     if (this.#users === 0) native.close(this.fd);
   }
+}
 
-  /** @throws EPERM without CAP_SYS_RESOURCE, EBUSY if something was made on it already */
-  #account(accounting: MemlockAccounting): void {
-    const value = accounting === 'process' ? 1n : 0n;
-    const whole = 0;
-    if (iommuOptionGet(this.fd, IOMMU_OPTION_RLIMIT_MODE, whole) === value) return;
-    iommuOptionSet(this.fd, IOMMU_OPTION_RLIMIT_MODE, whole, value);
-  }
+/** How it is in the end. @throws EPERM without CAP_SYS_RESOURCE, EBUSY if something was made on it already */
+function account(fd: number, wanted?: MemlockAccounting): MemlockAccounting {
+  const whole = 0;
+  const process = iommuOptionGet(fd, IOMMU_OPTION_RLIMIT_MODE, whole) === 1n;
+  const accounting = process ? 'process' : 'user';
+  if (wanted === undefined || wanted === accounting) return accounting;
+  iommuOptionSet(fd, IOMMU_OPTION_RLIMIT_MODE, whole, wanted === 'process' ? 1n : 0n);
+  return wanted;
 }

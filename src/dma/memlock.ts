@@ -9,22 +9,28 @@ const CAP_IPC_LOCK = 14n;
 export interface Memlock {
   /** Bytes; Infinity for `unlimited`, and for a process with CAP_IPC_LOCK, whom it does not bind. */
   readonly limit: number;
-  /** Bytes locked or pinned by this process now, by any means. */
+  /** Bytes of this process that count against it now. */
   readonly locked: number;
 }
+
+/**
+ * Whose pinned memory the kernel holds against the limit: the process' together with what it locks, or
+ * that of all processes of the user.
+ */
+export type MemlockAccounting = 'user' | 'process';
 
 /** A process is rarely bound later than it is at first, and this saves reading /proc per mapping. */
 let unbound: boolean | undefined;
 
 /** Whether `size` more bytes may be pinned; the numbers if not. */
-function memlockRefusal(size: number): Memlock | undefined {
+function memlockRefusal(size: number, accounting: MemlockAccounting): Memlock | undefined {
   if (unbound) return undefined;
-  const memlock = readMemlock();
+  const memlock = readMemlock(accounting);
   unbound = memlock.limit === Number.POSITIVE_INFINITY;
   return memlock.locked + size <= memlock.limit ? undefined : memlock;
 }
 
-export function readMemlock(): Memlock {
+export function readMemlock(accounting: MemlockAccounting): Memlock {
   const limits = readFileSync('/proc/self/limits', 'utf8');
   const status = readFileSync('/proc/self/status', 'utf8');
   const soft = /^Max locked memory\s+(\S+)/m.exec(limits)?.[1] ?? 'unlimited';
@@ -34,14 +40,15 @@ export function readMemlock(): Memlock {
     Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0);
   return {
     limit: bound ? Number(soft) : Number.POSITIVE_INFINITY,
-    // type1 counts in VmLck, iommufd in VmPin.
-    locked: 1024 * (kilobytes('VmLck') + kilobytes('VmPin')),
+    // Of the user's other processes, /proc does not tell. iommufd notes all that it pins in VmPin, and
+    // what counts against the process in VmLck besides.
+    locked: 1024 * kilobytes(accounting === 'process' ? 'VmLck' : 'VmPin'),
   };
 }
 
 /** Refuse what cannot be pinned before any of it is. @throws ENOMEM */
-export function assertMemlock(size: number): void {
-  const refusal = memlockRefusal(size);
+export function assertMemlock(size: number, accounting: MemlockAccounting): void {
+  const refusal = memlockRefusal(size, accounting);
   if (!refusal) return;
   throw new VfioError('ENOMEM', `${size} more bytes are over the limit of locked memory`, {
     errno: constants.errno.ENOMEM,

@@ -25,13 +25,20 @@ export interface Memory {
   readonly pageSize: number;
 }
 
-/** Zeroed memory of at least `size` bytes. @throws ENOMEM */
+/** What an ArrayBuffer of Node 20 can hold. */
+const MAX_BUFFER = 0xffff_ffff;
+
+const wholePages = (size: number, pageSize: number) => Math.ceil(size / pageSize) * pageSize;
+
+/** Zeroed memory of at least `size` bytes. @throws ENOMEM, ERR_VFIO_INVALID_ARGUMENT from 4 GiB on */
 export function allocateMemory(
   size: number,
   hugePages: HugePages,
   hugePageSize: HugePageSize = hugePageSizes[0],
 ): Memory {
-  if (hugePages !== 'no') {
+  const huge = wholePages(size, hugePageSize);
+  assertViewable(hugePages === 'require' ? huge : wholePages(size, native.pageSize));
+  if (hugePages !== 'no' && huge <= MAX_BUFFER) {
     const memory = fromMemfd(size, hugePageSize);
     if (typeof memory !== 'number') return memory;
     if (hugePages === 'require') {
@@ -47,7 +54,7 @@ export function allocateMemory(
 }
 
 function fromMemfd(size: number, pageSize: number): Memory | number {
-  const whole = Math.ceil(size / pageSize) * pageSize;
+  const whole = wholePages(size, pageSize);
   const huge = pageSize > native.pageSize;
   const flags = huge ? MFD_HUGETLB | (Math.log2(pageSize) << MFD_HUGE_SHIFT) : 0;
   const fd = native.memfdCreate(whole, flags);
@@ -75,8 +82,12 @@ function mapFile(
   return mapped;
 }
 
-/** A part of a file as memory; `offset` and `size` in whole pages. @throws EBADF, ENXIO (behind its end) */
+/**
+ * A part of a file as memory; `offset` and `size` in whole pages.
+ * @throws EBADF, ENXIO (behind its end), ERR_VFIO_INVALID_ARGUMENT from 4 GiB on
+ */
 export function fileMemory(fd: number, offset: number, size: number): Memory {
+  assertViewable(size);
   const { size: length, blksize } = fstatSync(fd);
   if (offset + size > length) {
     throw systemError(-constants.errno.ENXIO, `${size} bytes at ${offset} of a file of ${length}`, {
@@ -99,12 +110,25 @@ export function fileMemory(fd: number, offset: number, size: number): Memory {
     native.close(own);
   }
 }
-/** Keep the memory where it is: without an IOMMU, devices use physical addresses. */
-export function lockMemory({ range, size }: Memory): void {
+
+/**
+ * Keep the memory of a range present: without an IOMMU, devices use physical addresses. Of huge pages,
+ * that is where it stays; ordinary ones the kernel may still move (docs/dma.md).
+ */
+export function lockMemory(range: number, size: number): void {
   check(native.rangeLock(range), `locking ${size} bytes`, {
     syscall: 'mlock',
     hint: hints.memory(),
   });
+}
+
+function assertViewable(whole: number): void {
+  if (whole <= MAX_BUFFER) return;
+  throw new VfioError(
+    'ERR_VFIO_INVALID_ARGUMENT',
+    `a buffer has less than 4 GiB, and ${whole} bytes it would be`,
+    { hint: 'the longest ArrayBuffer has 2^32 - 1 bytes; take several buffers' },
+  );
 }
 
 export function assertPages(what: string, value: number): void {

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
-import { check, VfioError } from '../errors';
-import { native } from '../native';
+import { VfioError } from '../errors';
+import { GivenFd } from '../given-fd';
 import { AddressSpace } from './address-space';
+import type { DmaBackend } from './backend';
 import { Container, IOMMUFD_PATH, type IommuType } from './container';
 import { Ioas } from './ioas';
-import type { MemlockAccounting } from './iommufd';
+import type { MemlockAccounting } from './memlock';
 
 export interface AddressSpaceOptions {
   /** The kernel's interface; 'auto' is iommufd where /dev/iommu exists. Devices are opened by the same. */
@@ -17,7 +18,7 @@ export interface AddressSpaceOptions {
   readonly ioPages?: 'largest' | 'single';
   /** Of iommufd: whose locked memory is limited, the user's (unless given) or the process'. Takes CAP_SYS_RESOURCE. */
   readonly accounting?: MemlockAccounting;
-  /** An open /dev/vfio/vfio or /dev/iommu, for a process without the right to; owned from now on. */
+  /** An open /dev/vfio/vfio or /dev/iommu, for a process without the right to; owned from now on, closed if it is unfit. */
   readonly fd?: number;
 }
 
@@ -27,22 +28,29 @@ export interface AddressSpaceOptions {
  * @throws ERR_VFIO_UNAVAILABLE, EACCES
  */
 export function openAddressSpace(options: AddressSpaceOptions = {}): AddressSpace {
-  const { backend = 'auto', fd, unsafe, iommu = unsafe } = options;
+  const given = options.fd === undefined ? undefined : new GivenFd(options.fd);
+  try {
+    return new AddressSpace(openKernelSpace(options, given));
+  } finally {
+    given?.[Symbol.dispose]();
+  }
+}
+
+function openKernelSpace(options: AddressSpaceOptions, given: GivenFd | undefined): DmaBackend {
+  const { backend = 'auto', unsafe, iommu = unsafe } = options;
   if (iommu === 'noiommu' && !unsafe) {
     throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'noiommu is unsafe', {
       hint: "devices then reach all memory; if that is wanted: { unsafe: 'noiommu' }",
     });
   }
-  if (fd !== undefined) check(native.adoptFd(fd), 'descriptor', { syscall: 'fcntl' });
   const iommufd =
     backend === 'auto' ? iommu === undefined && existsSync(IOMMUFD_PATH) : backend === 'iommufd';
-  if (iommufd)
-    return new AddressSpace(fd === undefined ? Ioas.open(options) : Ioas.from(fd, options));
+  if (iommufd) return given ? Ioas.from(given.take(), options) : Ioas.open(options);
   for (const name of ['ioPages', 'accounting'] as const) {
     if (options[name] === undefined) continue;
     throw new VfioError('ERR_VFIO_UNSUPPORTED', `a container has no option ${name}`, {
       hint: "it takes iommufd: openAddressSpace({ backend: 'iommufd' })",
     });
   }
-  return new AddressSpace(fd === undefined ? Container.open(iommu) : Container.from(fd, iommu));
+  return given ? Container.from(given.take(), iommu) : Container.open(iommu);
 }

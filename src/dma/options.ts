@@ -39,7 +39,7 @@ export interface DmaUsage {
   readonly bytes: number;
   /** Mappings the kernel has room for; undefined if it does not tell. */
   readonly mappingsLeft: number | undefined;
-  /** RLIMIT_MEMLOCK in bytes (Infinity: not bound by it), and what the process has pinned by any means. */
+  /** RLIMIT_MEMLOCK in bytes (Infinity: not bound by it), and what of this process counts against it. */
   readonly memlockLimit: number;
   readonly memlockUsed: number;
 }

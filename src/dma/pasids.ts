@@ -16,6 +16,13 @@ export interface PasidDevice {
   detach(pasid: number): Promise<void>;
 }
 
+/** What cannot be while a device has PASIDs. */
+export function withPasids(what: string): VfioError {
+  return new VfioError('ERR_VFIO_UNSUPPORTED', `${what} while the device has PASIDs attached`, {
+    hint: 'iommufd puts a device with PASIDs onto page tables made for those only: detachPasid() first',
+  });
+}
+
 export class Pasids {
   readonly #iommufd: number;
   readonly #device: PasidDevice;
@@ -44,6 +51,11 @@ export class Pasids {
       throw error;
     }
     if (before !== undefined) iommuDestroy(this.#iommufd, before);
+  }
+
+  /** Then the device's own DMA, too, is on a page table made for PASIDs. */
+  get attached(): boolean {
+    return this.#ownTable !== undefined;
   }
 
   /** DMA of `pasid` is blocked from now on. */

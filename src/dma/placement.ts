@@ -7,40 +7,54 @@ import { IovaAllocator } from './iova-allocator';
 import type { IovaSpan } from './mapping';
 import type { MapOptions } from './options';
 
-export class Placement {
-  readonly #geometry: Geometry;
+export interface Placeable {
+  readonly size: number;
+  readonly pageSize: number;
+  /** The addon's range that it is in; memory of others has none. */
+  readonly range?: number;
+}
+
+export interface Placement {
+  readonly geometry: Geometry;
+  /** Bytes that sizes and addresses are multiples of. */
+  readonly granule: number;
+  /**
+   * An address for memory.
+   * @throws ERR_VFIO_IOVA_SPACE, ERR_VFIO_IOVA_TAKEN, ERR_VFIO_IOVA_OUTSIDE, ERR_VFIO_INVALID_ARGUMENT,
+   * ERR_VFIO_UNSUPPORTED
+   */
+  take(memory: Placeable, options: MapOptions, mappings: Iterable<IovaSpan>): bigint;
+  /** Give it back. */
+  free(iova: bigint, size: number): void;
+}
+
+/** @throws ERR_VFIO_INVALID_ARGUMENT */
+export function assertAlignment(alignment: number): void {
+  if (Number.isSafeInteger(Math.log2(alignment))) return;
+  throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `alignment is no power of two: ${alignment}`);
+}
+
+/** In front of the devices is an IOMMU: addresses are whatever is free. */
+export class IovaPlacement implements Placement {
+  readonly geometry: Geometry;
+  /** The IOMMU's smallest page, unless the process' is larger. */
+  readonly granule: number;
   readonly #allocator: IovaAllocator;
 
   /** `mappings`: those that are there already, inside of the ranges or not. */
   constructor(geometry: Geometry, mappings: Iterable<IovaSpan>) {
-    this.#geometry = geometry;
+    this.geometry = geometry;
+    this.granule = Math.max(native.pageSize, Number(geometry.pageSizes & -geometry.pageSizes));
     this.#allocator = new IovaAllocator(geometry.iovaRanges, native.pageSize);
     for (const { iova, size } of mappings) this.#allocator.reserve(iova, size);
   }
 
-  get geometry(): Geometry {
-    return this.#geometry;
-  }
-
-  /**
-   * An address for `size` bytes of memory in pages of `pageSize`.
-   * @throws ERR_VFIO_IOVA_SPACE, ERR_VFIO_IOVA_TAKEN, ERR_VFIO_IOVA_OUTSIDE, ERR_VFIO_INVALID_ARGUMENT
-   */
-  take(
-    { size, pageSize }: { size: number; pageSize: number },
-    options: MapOptions,
-    mappings: Iterable<IovaSpan>,
-  ): bigint {
+  take({ size, pageSize }: Placeable, options: MapOptions, mappings: Iterable<IovaSpan>): bigint {
     const { iova, alignment = native.pageSize, maxIova } = options;
-    if (!Number.isSafeInteger(Math.log2(alignment))) {
-      throw new VfioError(
-        'ERR_VFIO_INVALID_ARGUMENT',
-        `alignment is no power of two: ${alignment}`,
-      );
-    }
+    assertAlignment(alignment);
     if (iova === undefined) {
       // On the boundary of its pages, memory takes as few entries of the IOMMU as there can be.
-      const whole = Math.max(alignment, pageSize);
+      const whole = Math.max(alignment, pageSize, this.granule);
       return this.#allocator.allocate(size, { alignment: whole, maxIova });
     }
     const last = iova + BigInt(size) - 1n;
@@ -48,18 +62,17 @@ export class Placement {
       throw new VfioError(
         'ERR_VFIO_IOVA_OUTSIDE',
         `IOVA 0x${iova.toString(16)} for ${size} bytes ends above 0x${maxIova.toString(16)}`,
-        {
-          hint: 'without an IOMMU, memory has the address that it has: a device with a narrow DMA mask cannot reach all of it',
-        },
       );
     }
-    const rule = brokenRule({ iova, size, pageSize }, this.#geometry, mappings);
-    if (rule === undefined) {
+    try {
       this.#allocator.reserve(iova, size);
       return iova;
+    } catch (error) {
+      const rule = brokenRule({ iova, size, pageSize }, this.geometry, mappings);
+      if (rule === undefined) throw error;
+      const code = rule.includes('overlaps') ? 'ERR_VFIO_IOVA_TAKEN' : 'ERR_VFIO_IOVA_OUTSIDE';
+      throw new VfioError(code, `IOVA 0x${iova.toString(16)} for ${size} bytes: ${rule}`);
     }
-    const code = rule.includes('overlaps') ? 'ERR_VFIO_IOVA_TAKEN' : 'ERR_VFIO_IOVA_OUTSIDE';
-    throw new VfioError(code, `IOVA 0x${iova.toString(16)} for ${size} bytes: ${rule}`);
   }
 
   free(iova: bigint, size: number): void {

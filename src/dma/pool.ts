@@ -53,7 +53,7 @@ export async function createPool<Options extends IovaConstraints>(
     }
     return new DmaPool(slabs, layout, size, count);
   } catch (error) {
-    await Promise.all(slabs.map((slab) => slab.close()));
+    await Promise.allSettled(slabs.map((slab) => slab.close()));
     throw error;
   }
 }
@@ -150,9 +150,10 @@ export class DmaPool implements AsyncDisposable {
 
   /**
    * As many indices as there are, at most `count`, into `into` from `start` on: a burst's worth, for one
-   * check that the pool is open. Returns how many. @throws ERR_VFIO_CLOSED
+   * check that the pool is open. Returns how many. @throws ERR_VFIO_INVALID_ARGUMENT, ERR_VFIO_CLOSED
    */
   takeIndices(into: Uint32Array, start: number, count: number): number {
+    assertStretch(start, count);
     this.#assertOpen(0);
     const next = this.#next;
     const end = start + Math.min(count, this.#available, into.length - start);
@@ -171,9 +172,10 @@ export class DmaPool implements AsyncDisposable {
 
   /**
    * Give back `count` indices that stand in `from` from `start` on; those before one that is refused
-   * are in the pool then. @throws as `giveIndex`
+   * are in the pool then. @throws as `giveIndex`, and ERR_VFIO_INVALID_ARGUMENT
    */
   giveIndices(from: Uint32Array, start: number, count: number): void {
+    assertStretch(start, count);
     this.#assertOpen(0);
     const next = this.#next;
     const end = start + count;
@@ -216,6 +218,15 @@ export class DmaPool implements AsyncDisposable {
       hint: 'it was given back before; who takes it next would share it with another',
     });
   }
+}
+
+/** By what is no integer, buffers would be lost from the list, and from their number. */
+function assertStretch(start: number, count: number): void {
+  if (start >>> 0 === start && Number.isSafeInteger(count)) return;
+  throw new VfioError(
+    'ERR_VFIO_INVALID_ARGUMENT',
+    `no stretch of indices: ${count} from ${start} on`,
+  );
 }
 
 interface PoolLayout {

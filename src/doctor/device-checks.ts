@@ -1,182 +1,140 @@
-/** Checks of one device: its group, driver, nodes and resets. */
-import { accessSync, constants, existsSync } from 'node:fs';
+/** Checks of one device: its group, its driver and its place. */
 import { join } from 'node:path';
 import { hints } from '../hints';
-import { deviceNodes, groupNode } from '../pci/device-nodes';
-import { findHolders } from '../pci/holders';
+import { isBdf } from '../pci/address';
 import { usesOf } from '../pci/in-use';
-import { iommuGroupMembers } from '../pci/iommu-group';
-import { DEV, SYS } from '../pci/paths';
+import type { Use } from '../pci/in-use/parts';
+import {
+  allowsUnprotected,
+  GROUPS,
+  type GroupMember,
+  iommuGroupMembers,
+  isUnprotected,
+} from '../pci/iommu-group';
 import { isBridge, readinessOf } from '../pci/readiness';
-import { resetMethods } from '../pci/reset-methods';
-import { Sriov } from '../pci/sriov';
-import { type PciDevice, readAttribute } from '../pci/sysfs';
+import { type PciDevice, readAttribute, readPciDevice } from '../pci/sysfs';
 import { sharingReasons } from '../topology/sharing';
 import { flatten, readTopology } from '../topology/tree';
 import { type Finding, ok } from './finding';
+import { shell } from './shell';
 
-export function checkGroup(device: PciDevice): Finding {
-  const { bdf, path, iommuGroup } = device;
+/** What can never be given away, whatever else is found: a bridge, or a device without an IOMMU. */
+export function checkKind(device: PciDevice): Finding | undefined {
+  const { path, iommuGroup } = device;
   if (isBridge(device)) {
-    const evidence = `${path}/class: 0x${device.class.toString(16).padStart(6, '0')}`;
     return {
-      ...{ id: 'bridge', level: 'blocked', evidence, fix: null },
-      meaning: 'vfio-pci takes no bridges',
+      id: 'bridge',
+      level: 'blocked',
+      evidence: `${path}/class: 0x${device.class.toString(16).padStart(6, '0')}`,
+      meaning: 'a bridge, which stays with the kernel',
+      fix: { text: hints.bridge(), commands: [], risk: 'none', reboot: false },
     };
   }
-  if (iommuGroup === undefined) {
+  if (iommuGroup !== undefined || allowsUnprotected()) return undefined;
+  return {
+    id: 'no-group',
+    level: 'blocked',
+    evidence: `${path}/iommu_group does not exist`,
+    meaning: 'no IOMMU is in front of it',
+    fix: behindIommu,
+  };
+}
+
+const behindIommu = {
+  text: hints.noIommuGroup(),
+  commands: [],
+  risk: 'DMA of broken devices and firmware is refused from then on, and may be slower',
+  reboot: true,
+} as const;
+
+export function checkGroup(device: PciDevice): Finding {
+  const { path, iommuGroup } = device;
+  if (iommuGroup === undefined || isUnprotected(iommuGroup)) {
+    const group = iommuGroup === undefined ? '' : `; ${GROUPS}/${iommuGroup}/name: vfio-noiommu`;
     return {
-      ...{ id: 'no-group', level: 'blocked', evidence: `${path}/iommu_group does not exist` },
-      meaning: 'no IOMMU is in front of it',
-      fix: { text: hints.noIommuGroup(), commands: [], risk: 'see iommu-off', reboot: true },
+      ...{ id: 'unprotected', level: 'warning', evidence: `enable_unsafe_noiommu_mode${group}` },
+      meaning: hints.unprotected(),
+      fix: behindIommu,
     };
   }
   const members = iommuGroupMembers(iommuGroup);
-  const evidence = `${path}/iommu_group: ${iommuGroup}, with ${members.map(({ bdf, driver }) => `${bdf} (${driver ?? 'no driver'})`).join(', ')}`;
+  const names = members.map(({ bdf, driver }) => `${bdf} (${driver ?? 'no driver'})`);
+  const evidence = `${path}/iommu_group: ${iommuGroup}, with ${names.join(', ')}`;
   const { blockers } = readinessOf(device);
   if (blockers.length === 0)
     return ok('group-viable', evidence, 'nothing in its group is in the way');
-  const others = members.filter((member) => member.blocks && member.bdf !== bdf);
+  const others = members.filter((member) => member.blocks && member.bdf !== device.bdf);
   return {
     ...{ id: 'group-blocked', level: 'blocked', evidence },
     meaning: `its group cannot be opened: ${blockers.join(', ')} does DMA for the kernel`,
     fix: {
-      text: hints.groupNotViable(iommuGroup, blockers),
-      commands: [`vfio bind ${others.map((member) => member.bdf).join(' ')}`],
-      ...{ risk: 'the kernel loses those devices, until vfio restore', reboot: false },
-    },
-  };
-}
-
-export function checkDriver(device: PciDevice): Finding[] {
-  const { bdf, path, driver } = device;
-  const evidence = `${path}/driver: ${driver ?? 'none'}`;
-  const bound = driver?.includes('vfio') ?? false;
-  if (bound) return [ok('bound', evidence, 'it is bound to a vfio driver')];
-  const uses = usesOf(device).map(({ text }) => text);
-  const inUse: Finding[] =
-    uses.length === 0
-      ? []
-      : [
-          {
-            id: 'in-use',
-            level: 'blocked',
-            evidence: uses.join('; '),
-            meaning: 'the system needs it',
-            fix: null,
-          },
-        ];
-  return [
-    ...inUse,
-    {
-      ...{
-        id: 'not-bound',
-        level: 'warning',
-        evidence,
-        meaning: 'it can be opened once it is bound to vfio-pci',
-      },
-      fix: {
-        text: hints.notBound(bdf, driver),
-        // A script must not do what takes a --force.
-        commands: uses.length === 0 ? [`vfio bind ${bdf}`] : [],
-        risk:
-          driver === undefined ? 'none' : `what ${driver} gives is gone until vfio restore ${bdf}`,
-        reboot: false,
-      },
-    },
-  ];
-}
-
-function accessible(path: string): boolean {
-  try {
-    accessSync(path, constants.R_OK | constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** Its group's node and its own; /dev/iommu belongs to the latter. */
-export function checkNodes(device: PciDevice): Finding[] {
-  const nodes = deviceNodes(device);
-  const iommu = join(DEV, 'iommu');
-  const needed = !nodes.every(isGroupNode) && existsSync(iommu);
-  const opened = needed ? [...nodes, iommu] : nodes;
-  return [...nodes.flatMap(checkHolders), ...opened.map((path) => checkAccess(path, device))];
-}
-
-const isGroupNode = (path: string) => !path.includes('/devices/');
-
-function checkHolders(path: string): Finding[] {
-  const holders = findHolders(path);
-  if (holders.length === 0) return [];
-  return [
-    {
-      id: isGroupNode(path) ? 'group-held' : 'device-held',
-      level: 'blocked',
-      evidence: `${path} is open in ${holders.join(', ')}`,
-      meaning: 'it can be opened once, and stays busy until its files and mappings are gone',
-      fix: null,
-    },
-  ];
-}
-
-function checkAccess(path: string, { iommuGroup }: PciDevice): Finding {
-  if (accessible(path)) return ok('permission', path, 'this user may open it');
-  return {
-    id: 'permission',
-    level: 'blocked',
-    evidence: `${path} is not readable and writable for uid ${process.getuid?.()}`,
-    meaning: 'this user may not open it',
-    fix: {
-      text:
-        iommuGroup !== undefined && path === groupNode(iommuGroup)
-          ? hints.groupPermission(path, iommuGroup)
-          : hints.nodePermission(path),
-      commands: [`chown "\${SUDO_USER:-root}" ${path}`],
-      risk: 'that user has the device, with its DMA in what the IOMMU lets it',
+      ...freeing(others),
+      text: [hints.groupNotViable(iommuGroup, blockers), ...usesOfAll(others)].join('; '),
+      risk: 'the kernel loses those devices, until vfio restore',
       reboot: false,
     },
   };
 }
 
-export function checkReset({ bdf, path }: PciDevice): Finding {
-  const methods = resetMethods(bdf);
-  const evidence = `${path}/reset_method: ${methods.join(' ') || 'none'}`;
-  if (methods.length > 0) return ok('reset', evidence, 'the kernel can reset it alone');
-  const meaning =
-    'nothing resets it between users but a reset of its whole bus: it may keep its state';
-  return { ...{ id: 'no-reset', level: 'warning', evidence, meaning, fix: null } };
+/** Members on other buses (platform, mdev) are named in the text only: `vfio bind` is for PCI. */
+const pciMembers = (members: readonly GroupMember[]) =>
+  members.flatMap(({ bdf }) => (isBdf(bdf) ? [readPciDevice(bdf)] : []));
+
+const usesOfAll = (members: readonly GroupMember[]) =>
+  pciMembers(members).flatMap((member) =>
+    usesOf(member).map(({ text }) => `${member.bdf} is in use: ${text}`),
+  );
+
+/** A script must not do what takes a --force. */
+function freeing(members: readonly GroupMember[]) {
+  const devices = pciMembers(members);
+  const used = devices.filter((device) => usesOf(device).length > 0);
+  const free = devices.filter((device) => !used.includes(device)).map(({ bdf }) => bdf);
+  const byHand = used.flatMap((device) => [
+    ...usesOf(device).flatMap(endingUse),
+    shell`vfio bind ${device.bdf}`,
+  ]);
+  return { commands: free.length > 0 ? [shell`vfio bind ${free}`] : [], byHand };
 }
 
-const enableSriov = join(SYS, 'module/vfio_pci/parameters/enable_sriov');
+/** The command that ends it; of routes, sessions and displays, only a person knows how. */
+function endingUse({ kind, name }: Use): string[] {
+  if (kind === 'mount') return [shell`umount ${`/dev/${name}`}`];
+  return kind === 'swap' ? [shell`swapoff ${`/dev/${name}`}`] : [];
+}
 
-export function checkSriov({ bdf, driver, physfn }: PciDevice): Finding[] {
-  if (physfn !== undefined) {
-    const meaning = 'a VF; if its PF is bound to vfio-pci, it opens with the VF token of that only';
-    return [ok('vf', `physfn: ${physfn}`, meaning)];
-  }
-  const { numVfs, totalVfs } = new Sriov(bdf);
-  if (totalVfs === 0) return [];
-  const evidence = `${numVfs} of ${totalVfs} VFs`;
-  if (driver !== 'vfio-pci') return [ok('pf', evidence, 'a PF')];
-  const pf = ok('pf', evidence, 'a PF; its VFs open with its VF token only');
-  if (readAttribute(enableSriov) !== 'N') return [pf];
-  return [
-    pf,
-    {
-      id: 'sriov-disabled',
-      level: numVfs === 0 ? 'warning' : 'ok',
-      evidence: `${enableSriov}: N`,
-      meaning: 'vfio-pci makes no VFs',
+export function checkDriver(device: PciDevice): Finding {
+  const { bdf, path, driver } = device;
+  const evidence = `${path}/driver: ${driver ?? 'none'}`;
+  const bound = driver?.includes('vfio') ?? false;
+  if (bound) return ok('bound', evidence, 'it is bound to a vfio driver');
+  const uses = usesOf(device);
+  if (uses.length > 0) {
+    return {
+      id: 'in-use',
+      level: 'blocked',
+      evidence: uses.map(({ text }) => text).join('; '),
+      meaning: 'the system needs it',
       fix: {
-        text: hints.sriovDisabled(),
-        commands: [`echo Y > ${enableSriov}`],
-        risk: 'VFs act for whoever has the PF: the kernel trusts that driver then',
+        text: hints.inUse(),
+        commands: [],
+        byHand: [...uses.flatMap(endingUse), shell`vfio bind ${bdf}`],
+        risk: 'what uses it loses it; a remote session may not come back',
         reboot: false,
       },
+    };
+  }
+  return {
+    ...{ id: 'not-bound', level: 'warning', evidence },
+    meaning: 'it can be opened once it is bound to vfio-pci',
+    fix: {
+      text: hints.notBound(bdf, driver),
+      commands: [shell`vfio bind ${bdf}`],
+      risk:
+        driver === undefined ? 'none' : `what ${driver} gives is gone until vfio restore ${bdf}`,
+      reboot: false,
     },
-  ];
+  };
 }
 
 export function checkNuma({ path }: PciDevice): Finding[] {
@@ -189,7 +147,7 @@ export function checkNuma({ path }: PciDevice): Finding[] {
 
 /** Who has to have the same owner, and why. */
 export function checkIsolation({ bdf, path, iommuGroup }: PciDevice): Finding[] {
-  if (iommuGroup === undefined) return [];
+  if (iommuGroup === undefined || isUnprotected(iommuGroup)) return [];
   const roots = readTopology();
   const members = flatten(roots).filter((node) => node.iommuGroup === iommuGroup);
   const evidence = `${path}/iommu_group: ${iommuGroup}`;

@@ -1,10 +1,15 @@
 /** All checks, of the machine and, if one is named, of a device. */
-import { readPciDevice } from '../pci/sysfs';
-import * as device from './device-checks';
+import { type PciDevice, readPciDevice } from '../pci/sysfs';
+import { checkAddresses, checkMappings } from './address-checks';
+import { checkAbandoned, checkOverride } from './binding-checks';
+import { checkDriver, checkGroup, checkIsolation, checkKind, checkNuma } from './device-checks';
 import type { Finding } from './finding';
+import { checkPower, checkReset, checkSriov } from './function-checks';
 import { checkDeviceNodes, checkInterfaces } from './interface-checks';
 import { checkInterruptRemapping } from './interrupt-checks';
-import { checkHugePages, checkIommu, checkMemlock, checkVfioPci } from './machine-checks';
+import { checkAcsOverride, checkIommu, checkUnprotected } from './iommu-checks';
+import { checkContainer, checkHugePages, checkMemlock, checkVfioPci } from './machine-checks';
+import { checkNodes } from './node-checks';
 import { checkLockdown, checkSecureBoot } from './security-checks';
 
 /** Nothing is changed by it. @throws ERR_VFIO_INVALID_BDF, ERR_VFIO_NO_DEVICE */
@@ -12,24 +17,36 @@ export function examine(address?: string): Finding[] {
   const pci = address === undefined ? undefined : readPciDevice(address);
   return [
     checkIommu(),
+    ...checkUnprotected(),
+    ...checkAcsOverride(),
     ...checkInterruptRemapping(),
     checkVfioPci(),
     checkInterfaces(),
     checkDeviceNodes(),
+    ...checkAbandoned(),
+    ...checkContainer(),
     checkMemlock(),
+    ...checkMappings(),
     checkHugePages(),
     checkLockdown(),
     ...checkSecureBoot(),
-    ...(pci === undefined
-      ? []
-      : [
-          device.checkGroup(pci),
-          ...device.checkIsolation(pci),
-          ...device.checkDriver(pci),
-          ...device.checkNodes(pci),
-          device.checkReset(pci),
-          ...device.checkSriov(pci),
-          ...device.checkNuma(pci),
-        ]),
+    ...(pci === undefined ? [] : examineDevice(pci)),
+  ];
+}
+
+function examineDevice(pci: PciDevice): Finding[] {
+  const hopeless = checkKind(pci);
+  if (hopeless) return [hopeless];
+  return [
+    checkGroup(pci),
+    ...checkIsolation(pci),
+    ...checkAddresses(pci),
+    checkDriver(pci),
+    ...checkOverride(pci),
+    ...checkNodes(pci),
+    ...checkPower(pci),
+    checkReset(pci),
+    ...checkSriov(pci),
+    ...checkNuma(pci),
   ];
 }

@@ -1,9 +1,10 @@
 /** Checks of what the kernel offers to map memory and open devices with. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { kernelOption } from '../pci/kernel-files';
 import { DEV, DEV_VFIO } from '../pci/paths';
 import { type Finding, ok } from './finding';
-import { kernelOption } from './kernel-files';
+import { anotherKernel, missingOptions } from './kernel-options';
 
 const presence = (path: string) => `${path} ${existsSync(path) ? 'exists' : 'does not exist'}`;
 
@@ -15,6 +16,14 @@ export function checkInterfaces(): Finding {
   const which = [...(iommufd ? ['iommufd'] : []), ...(containers ? ['groups and containers'] : [])];
   if (which.length > 0) {
     return ok('interfaces', evidence, `the kernel has ${which.join(', and ')}`);
+  }
+  const missing = missingOptions(['CONFIG_VFIO_IOMMU_TYPE1', 'CONFIG_IOMMUFD']);
+  if (missing) {
+    return {
+      ...{ id: 'interface-not-built', level: 'blocked', evidence: `${evidence}; ${missing}` },
+      meaning: 'this kernel was built without an interface to map memory with',
+      fix: anotherKernel('CONFIG_VFIO_IOMMU_TYPE1 or CONFIG_IOMMUFD'),
+    };
   }
   return {
     id: 'no-interface',

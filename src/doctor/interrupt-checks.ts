@@ -3,10 +3,13 @@
  * of MSIs, a device raises what it wants. VFIO refuses such machines unless it is told otherwise.
  */
 import { join } from 'node:path';
+import { hints } from '../hints';
+import { bootParameter, fileText } from '../pci/kernel-files';
 import { PROC, SYS } from '../pci/paths';
 import { listDirectory, readAttribute } from '../pci/sysfs';
+import { removeBootParameter } from './boot-parameter';
 import { type Finding, type Fix, ok } from './finding';
-import { bootParameter, fileText } from './kernel-files';
+import { shell } from './shell';
 
 /** VT-d specification, 11.4.3: Interrupt Remapping support. */
 const ECAP_IR = 1n << 3n;
@@ -44,8 +47,9 @@ function blocked(evidence: string, meaning: string, fix: Fix): Finding {
 }
 
 const unsafely: Fix = {
-  text: 'enable interrupt remapping (or x2APIC) in the firmware set-up; or let VFIO work without it',
-  commands: [`echo Y > ${allowUnsafe}`],
+  text: hints.interruptRemapping(),
+  commands: [],
+  byHand: [shell`echo Y > ${allowUnsafe}`],
   risk: 'a device that is given away can raise any interrupt of the machine, and so crash it',
   reboot: false,
 };
@@ -63,7 +67,7 @@ export function checkInterruptRemapping(): Finding[] {
         meaning: 'devices may raise any interrupt of the machine: they are not isolated from it',
         fix: {
           text: 'turn it off, if the IOMMU remaps interrupts',
-          commands: [`echo N > ${allowUnsafe}`],
+          commands: [shell`echo N > ${allowUnsafe}`],
           risk: 'where it does not, no device can be opened then',
           reboot: false,
         },
@@ -76,12 +80,7 @@ export function checkInterruptRemapping(): Finding[] {
   if (found.length === 0) return [];
   const off = bootParameter(/^(nointremap|intremap=off)$/);
   if (off !== undefined) {
-    const fix: Fix = {
-      text: `remove ${off} from the kernel command line`,
-      commands: [],
-      risk: 'as before it was put there; somebody had a reason',
-      reboot: true,
-    };
+    const fix = removeBootParameter(off, 'as before it was put there; somebody had a reason');
     const meaning = 'the command line turns interrupt remapping off: VFIO refuses to open devices';
     return [blocked(`${PROC}/cmdline: ${off}`, meaning, fix)];
   }

@@ -1,9 +1,10 @@
 /** Checks of what guards the kernel from root. */
 import { join } from 'node:path';
+import { hints } from '../hints';
+import { fileText } from '../pci/kernel-files';
 import { SYS } from '../pci/paths';
 import { readAttribute } from '../pci/sysfs';
 import { type Finding, ok } from './finding';
-import { fileText } from './kernel-files';
 
 export function checkLockdown(): Finding {
   const file = join(SYS, 'kernel/security/lockdown');
@@ -14,7 +15,12 @@ export function checkLockdown(): Finding {
     level: 'warning',
     evidence: `${file}: ${mode}`,
     meaning: 'writing to PCI config space, raw BARs and MSRs is refused, even to root; VFIO works',
-    fix: null,
+    fix: {
+      text: hints.rawAccess(),
+      commands: [],
+      risk: 'root, and who becomes root, can change the running kernel then',
+      reboot: true,
+    },
   };
 }
 

@@ -1,5 +1,5 @@
 /** How every request is made: by name, with a typed error that carries it. */
-import { check, type VfioErrorDetails } from '../errors';
+import { check, systemError, type VfioErrorDetails } from '../errors';
 import { native } from '../native';
 import { type RequestName, requests } from './abi/requests';
 
@@ -25,6 +25,30 @@ export function callStruct(
 ): number {
   const result = native.ioctlStruct(fd, requests[ioctl], arg.bytes);
   return result < 0 ? checked(result, ioctl, details) : result;
+}
+
+/** A request that is made again and again, with the argument as it is now: a call costs little more than the kernel's. */
+export function prepareStruct(
+  fd: number,
+  ioctl: RequestName,
+  arg: { readonly bytes: Uint8Array },
+): () => void {
+  const call = native.ioctlPrepare(fd, requests[ioctl], arg.bytes);
+  if (typeof call === 'number') throw systemError(call, ioctl, { syscall: 'ioctl', ioctl });
+  return () => {
+    const result = call();
+    if (result < 0) checked(result, ioctl, none);
+  };
+}
+
+/** As callStruct; after success, the descriptor at byte `fdAt` of the struct is the library's. */
+export function callStructFd(
+  fd: number,
+  ioctl: RequestName,
+  arg: { readonly bytes: Uint8Array },
+  fdAt: number,
+): number {
+  return checked(native.ioctlStruct(fd, requests[ioctl], arg.bytes, fdAt), ioctl, none);
 }
 
 /** Pinning or letting go of this much takes less than the way to the thread pool and back. */
@@ -58,4 +82,14 @@ export async function callStructAsync(
   arg: { readonly bytes: Uint8Array },
 ): Promise<number> {
   return checked(await native.ioctlStructAsync(fd, requests[ioctl], arg.bytes), ioctl, none);
+}
+
+/** As callStructFd, on the thread pool: the descriptor may be -1, for none. */
+export async function callStructFdAsync(
+  fd: number,
+  ioctl: RequestName,
+  arg: { readonly bytes: Uint8Array },
+  fdAt: number,
+): Promise<number> {
+  return checked(await native.ioctlStructAsync(fd, requests[ioctl], arg.bytes, fdAt), ioctl, none);
 }

@@ -2,7 +2,14 @@
 
 import * as c from './abi/constants';
 import * as s from './abi/structs';
-import { callStruct, callStructAsync, callStructSized, callValue, isBrief } from './call';
+import {
+  callStruct,
+  callStructAsync,
+  callStructSized,
+  callValue,
+  isBrief,
+  prepareStruct,
+} from './call';
 import { type Capability, callWithCapabilities, trailing } from './capabilities';
 
 /** Arguments that are kept: memory for new ones costs more than these requests. */
@@ -90,6 +97,27 @@ export async function iommuMapDma(
   arg.iova = iova;
   arg.size = size;
   await callStructSized(fd, 'VFIO_IOMMU_MAP_DMA', arg, size);
+}
+
+/** As iommuMapDma, to be made again and again. */
+export function prepareMapDma(
+  fd: number,
+  vaddr: bigint,
+  iova: bigint,
+  size: bigint,
+  flags: number,
+): () => void {
+  const arg = s.vfio_iommu_type1_dma_map.create();
+  arg.flags = flags;
+  arg.vaddr = vaddr;
+  arg.iova = iova;
+  arg.size = size;
+  return prepareStruct(fd, 'VFIO_IOMMU_MAP_DMA', arg);
+}
+
+/** As iommuUnmapDma, to be made again and again. */
+export function prepareUnmapDma(fd: number, iova: bigint, size: bigint): () => void {
+  return prepareStruct(fd, 'VFIO_IOMMU_UNMAP_DMA', unmapArgument(iova, size));
 }
 
 /**

@@ -1,16 +1,34 @@
 /** Requests on a device descriptor. */
 import { isErrno, VfioError } from '../errors';
+import { VFIO_DEVICE_INFO_CAP_PCI_ATOMIC_COMP } from './abi/capability-constants';
 import * as c from './abi/constants';
 import * as s from './abi/structs';
 import { callStruct, callStructAsync, callValueAsync } from './call';
-import { type Capability, callWithCapabilities } from './capabilities';
+import { type Capability, callWithCapabilities, trailing } from './capabilities';
 
 export interface DeviceInfo {
   /** VFIO_DEVICE_FLAGS_*. */
   readonly flags: number;
   readonly numRegions: number;
   readonly numIrqs: number;
+  /** Widths, in bits, of the PCIe AtomicOps that are completed up to the root bus (Linux 6.5). */
+  readonly atomicOps: readonly AtomicOpWidth[];
   readonly capabilities: readonly Capability[];
+}
+
+export type AtomicOpWidth = 32 | 64 | 128;
+
+function atomicOps(capabilities: readonly Capability[]): AtomicOpWidth[] {
+  const found = capabilities.find(({ id }) => id === VFIO_DEVICE_INFO_CAP_PCI_ATOMIC_COMP);
+  if (!found) return [];
+  const [arg] = trailing(found, 0, 1, s.vfio_device_info_cap_pci_atomic_comp);
+  const { flags } = arg!;
+  const widths: [flag: number, width: AtomicOpWidth][] = [
+    [c.VFIO_PCI_ATOMIC_COMP32, 32],
+    [c.VFIO_PCI_ATOMIC_COMP64, 64],
+    [c.VFIO_PCI_ATOMIC_COMP128, 128],
+  ];
+  return widths.filter(([flag]) => flags & flag).map(([, width]) => width);
 }
 
 export function deviceGetInfo(fd: number): DeviceInfo {
@@ -24,6 +42,7 @@ export function deviceGetInfo(fd: number): DeviceInfo {
     flags: info.flags,
     numRegions: info.num_regions,
     numIrqs: info.num_irqs,
+    atomicOps: atomicOps(capabilities),
     capabilities,
   };
 }

@@ -1,9 +1,7 @@
 /** Requests on the page tables of the IOMMU (HWPT) that an iommufd keeps for its address spaces. */
-import { check } from '../errors';
-import { native } from '../native';
 import * as c from './abi/iommufd-constants';
 import * as s from './abi/iommufd-structs';
-import { callStruct, callStructAsync } from './call';
+import { callStructAsync, callStructFd } from './call';
 import { readDirtyBitmap } from './dirty-bitmap';
 
 /**
@@ -89,7 +87,6 @@ export interface FaultQueue {
 
 export function iommuFaultQueueAlloc(fd: number): FaultQueue {
   const arg = s.iommu_fault_alloc.create();
-  callStruct(fd, 'IOMMU_FAULT_QUEUE_ALLOC', arg);
-  const queue = check(native.adoptFd(arg.out_fault_fd), 'fault queue', { syscall: 'fcntl' });
-  return { id: arg.out_fault_id, fd: queue };
+  callStructFd(fd, 'IOMMU_FAULT_QUEUE_ALLOC', arg, s.iommu_fault_alloc.fields.out_fault_fd.offset);
+  return { id: arg.out_fault_id, fd: arg.out_fault_fd };
 }

@@ -2,7 +2,7 @@
 import { isErrno } from '../errors';
 import * as c from './abi/iommufd-constants';
 import * as s from './abi/iommufd-structs';
-import { callStruct, callStructAsync, callStructSized } from './call';
+import { callStruct, callStructAsync, callStructSized, prepareStruct } from './call';
 import type { IovaRange } from './container';
 import { arrayOf, withKernelBuffer } from './kernel-buffer';
 
@@ -93,14 +93,24 @@ export async function iommuIoasMap(
   vaddr: bigint,
   mapping: IoasMapping,
 ): Promise<bigint> {
+  const arg = mapArgument(vaddr, mapping);
+  await callStructSized(fd, 'IOMMU_IOAS_MAP', arg, mapping.length);
+  return arg.iova;
+}
+
+/** As iommuIoasMap, to be made again and again, at an IOVA that does not change. */
+export function prepareIoasMap(fd: number, vaddr: bigint, mapping: IoasMapping): () => void {
+  return prepareStruct(fd, 'IOMMU_IOAS_MAP', mapArgument(vaddr, mapping));
+}
+
+function mapArgument(vaddr: bigint, mapping: IoasMapping) {
   const arg = s.iommu_ioas_map.create();
   arg.flags = mapFlags(mapping);
   arg.ioas_id = mapping.ioasId;
   arg.user_va = vaddr;
   arg.length = mapping.length;
   arg.iova = mapping.iova ?? 0n;
-  await callStructSized(fd, 'IOMMU_IOAS_MAP', arg, mapping.length);
-  return arg.iova;
+  return arg;
 }
 
 /** Part of a memfd, or of a BAR's dma-buf (deviceFeatureDmaBuf). */
@@ -159,12 +169,27 @@ export async function iommuIoasUnmap(
   iova: bigint,
   length: bigint,
 ): Promise<bigint> {
+  const arg = unmapArgument(ioasId, iova, length);
+  await callStructSized(fd, 'IOMMU_IOAS_UNMAP', arg, length);
+  return arg.length;
+}
+
+/** As iommuIoasUnmap, to be made again and again. */
+export function prepareIoasUnmap(
+  fd: number,
+  ioasId: number,
+  iova: bigint,
+  length: bigint,
+): () => void {
+  return prepareStruct(fd, 'IOMMU_IOAS_UNMAP', unmapArgument(ioasId, iova, length));
+}
+
+function unmapArgument(ioasId: number, iova: bigint, length: bigint) {
   const arg = s.iommu_ioas_unmap.create();
   arg.ioas_id = ioasId;
   arg.iova = iova;
   arg.length = length;
-  await callStructSized(fd, 'IOMMU_IOAS_UNMAP', arg, length);
-  return arg.length;
+  return arg;
 }
 
 /** Bytes unmapped. */

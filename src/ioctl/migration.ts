@@ -1,13 +1,11 @@
 /** Features of VFIO_DEVICE_FEATURE about migration, and the request on its data descriptor. */
-import { check } from '../errors';
-import { native } from '../native';
 import { VFIO_DEVICE_FEATURE_GET, VFIO_DEVICE_FEATURE_SET } from './abi/constants';
 import * as f from './abi/feature-constants';
 import type { FieldTypes, Struct } from './abi/layout';
 import { VFIO_PRECOPY_INFO_REINIT } from './abi/migration-constants';
 import * as m from './abi/migration-structs';
 import { vfio_device_feature } from './abi/structs';
-import { callStruct, callStructAsync } from './call';
+import { callStruct, callStructAsync, callStructFdAsync } from './call';
 
 function feature<F extends FieldTypes>(flags: number, layout: Struct<F>) {
   const arg = vfio_device_feature.create(layout.size);
@@ -44,9 +42,9 @@ export async function deviceFeatureMigStateSet(
   const { arg, data } = feature(flags, m.vfio_device_feature_mig_state);
   data.device_state = state;
   data.data_fd = -1;
-  await callStructAsync(fd, 'VFIO_DEVICE_FEATURE', arg);
-  if (data.data_fd < 0) return undefined;
-  return check(native.adoptFd(data.data_fd), 'migration data', { syscall: 'fcntl' });
+  const fdAt = vfio_device_feature.size + m.vfio_device_feature_mig_state.fields.data_fd.offset;
+  await callStructFdAsync(fd, 'VFIO_DEVICE_FEATURE', arg, fdAt);
+  return data.data_fd < 0 ? undefined : data.data_fd;
 }
 
 /** Feature 9: how many bytes STOP_COPY is expected to give. */

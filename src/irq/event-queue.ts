@@ -63,8 +63,8 @@ export class EventQueue implements AsyncIterableIterator<IrqEvent> {
   }
 
   return(): Promise<IteratorResult<IrqEvent>> {
-    this.#pending.clear();
     this.end();
+    this.#pending.clear();
     return Promise.resolve({ done: true, value: undefined });
   }
 

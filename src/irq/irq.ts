@@ -116,13 +116,13 @@ export class Irq implements AsyncIterable<IrqEvent> {
 
   /**
    * As `add`, for one vector whose interrupts the kernel adds to an eventfd of the caller's (an irqfd
-   * of KVM, or read by another process): none of them is seen here.
+   * of KVM, or read by another process): none of them is seen here. One that is enabled changes hands in
+   * one step; after an error, it stays with whoever had it.
    */
   handOver(vector: number, eventfd: EventfdHandle): Promise<void> {
     return this.#inTurn(async () => {
-      const wanted = this.#check([vector]);
-      if (this.#table.has(vector)) await this.#table.remove(wanted);
-      await this.#table.add(wanted, eventfd);
+      this.#check([vector]);
+      await this.#table.handOver(vector, eventfd);
     });
   }
 
@@ -240,10 +240,11 @@ export class Irq implements AsyncIterable<IrqEvent> {
       this.#unheard = true;
       return;
     }
+    const { session } = this.#table;
     let busy = 1;
     const done = () => {
       busy -= 1;
-      if (busy === 0) this.#unmaskAgain();
+      if (busy === 0 && session === this.#table.session) this.#unmaskAgain();
     };
     this.#tell(event, () => {
       busy += 1;

@@ -22,6 +22,7 @@ export class VectorTable {
   /** Vectors from 0 that the kernel has allocated: without dynamic MSI-X, there will be no more. */
   #allocated = 0;
   #keepsAlive = true;
+  #session = 0;
 
   constructor(deviceFd: number, info: IrqInfo, onEvent: OnEvent) {
     this.#deviceFd = deviceFd;
@@ -33,34 +34,45 @@ export class VectorTable {
     return this.#bound.size;
   }
 
+  /** Another one each time that all was turned off: what an event of an earlier one is owed has lapsed. */
+  get session(): number {
+    return this.#session;
+  }
+
   /** Ascending. */
   get vectors(): number[] {
     return ascending(this.#bound.keys());
   }
 
-  has(vector: number): boolean {
-    return this.#bound.has(vector);
+  /**
+   * Turn on vectors besides those that are on, which go on undisturbed. Each signals an eventfd of its
+   * own. After an error, none of them is on.
+   * @throws ERR_VFIO_UNSUPPORTED, ERR_VFIO_NO_INTERRUPT, EINVAL, ENOSPC
+   */
+  add(vectors: readonly number[]): Promise<void> {
+    return this.#add(vectors, (vector) => this.#watch(vector));
   }
 
   /**
-   * Turn on vectors besides those that are on, which go on undisturbed. Each signals an eventfd of its
-   * own, or `target`. After an error, none of them is on.
-   * @throws ERR_VFIO_UNSUPPORTED, ERR_VFIO_NO_INTERRUPT, EINVAL, ENOSPC
+   * Turn on a vector that signals `target`. One that is on changes to it in one step; after an error,
+   * it signals what it did.
+   * @throws as `add`, EBADF (no file), EINVAL (no eventfd)
    */
-  async add(vectors: readonly number[], target?: EventfdHandle): Promise<void> {
-    const wanted = ascending(new Set(vectors)).filter((vector) => !this.#bound.has(vector));
-    if (wanted.length === 0) return;
-    this.#assertResizable(wanted.at(-1)!);
-    const added = new Map<number, Bound>();
+  async handOver(vector: number, target: EventfdHandle): Promise<void> {
+    const before = this.#bound.get(vector);
+    if (!before) return this.#add([vector], () => foreign(target));
+    const now = foreign(target);
+    const signal = ({ fd }: Bound) =>
+      deviceSetIrqsEventfds(this.#deviceFd, this.#info.index, vector, [fd]);
     try {
-      for (const vector of wanted)
-        added.set(vector, target ? foreign(target) : this.#watch(vector));
-      await this.#bind(wanted, added);
+      await signal(now);
     } catch (error) {
-      for (const bound of added.values()) closeWatched(bound);
+      // The kernel has let go of the old eventfd before it looked at the new one.
+      await signal(before).catch(() => this.remove([vector]));
       throw error;
     }
-    for (const [vector, bound] of added) this.#bound.set(vector, bound);
+    this.#forget(vector);
+    this.#bound.set(vector, now);
   }
 
   /** Turn off vectors; those that are left go on undisturbed. What they had signaled is still told. */
@@ -82,6 +94,7 @@ export class VectorTable {
     } finally {
       this.#allocated = 0;
       for (const vector of this.vectors) this.#forget(vector);
+      this.#session += 1;
     }
   }
 
@@ -93,6 +106,21 @@ export class VectorTable {
   unref(): void {
     this.#keepsAlive = false;
     for (const { fd, watched } of this.#bound.values()) if (watched) native.eventfdUnref(fd);
+  }
+
+  async #add(vectors: readonly number[], eventfd: (vector: number) => Bound): Promise<void> {
+    const wanted = ascending(new Set(vectors)).filter((vector) => !this.#bound.has(vector));
+    if (wanted.length === 0) return;
+    this.#assertResizable(wanted.at(-1)!);
+    const added = new Map<number, Bound>();
+    try {
+      for (const vector of wanted) added.set(vector, eventfd(vector));
+      await this.#bind(wanted, added);
+    } catch (error) {
+      for (const bound of added.values()) closeWatched(bound);
+      throw error;
+    }
+    for (const [vector, bound] of added) this.#bound.set(vector, bound);
   }
 
   async #bind(vectors: readonly number[], added: ReadonlyMap<number, Bound>): Promise<void> {

@@ -9,7 +9,9 @@ import { listDirectory, type PciDevice } from './sysfs';
 /** Its group's and, where the kernel has them, its own; those that exist. */
 export function deviceNodes({ path, iommuGroup }: PciDevice): string[] {
   const group = iommuGroup === undefined ? [] : [groupNode(iommuGroup)];
-  const own = listDirectory(join(path, 'vfio-dev')).map((name) => join(DEV_VFIO, 'devices', name));
+  const own = listDirectory(join(path, 'vfio-dev'))
+    .filter((name) => /^vfio\d+$/.test(name))
+    .map((name) => join(DEV_VFIO, 'devices', name));
   return [...group, ...own].filter((node) => existsSync(node));
 }
 

@@ -1,5 +1,7 @@
 /** All PCI devices of the machine, with what matters for giving them to user space. */
 import { join } from 'node:path';
+import { isErrno } from '../errors';
+import { isBdf } from './address';
 import type { PciNames } from './ids';
 import { type Readiness, readinessOf } from './readiness';
 import { Sriov } from './sriov';
@@ -35,15 +37,20 @@ export interface ListedDevice {
   readonly blockers: readonly string[];
 }
 
-/** A device that is unplugged meanwhile is left out. */
-export function pciDevices(): PciDevice[] {
-  return listDirectory(PCI_DEVICES).flatMap((name) => {
-    try {
-      return [readPciDevice(name)];
-    } catch {
-      return [];
-    }
-  });
+/** All that are described so; a device that is unplugged meanwhile is left out. */
+export function describeDevices<Description>(
+  describe: (pci: PciDevice) => Description,
+): Description[] {
+  return listDirectory(PCI_DEVICES)
+    .filter(isBdf)
+    .flatMap((bdf) => {
+      try {
+        return [describe(readPciDevice(bdf))];
+      } catch (error) {
+        if (isErrno(error, 'ERR_VFIO_NO_DEVICE')) return [];
+        throw error;
+      }
+    });
 }
 
 export function describeDevice(pci: PciDevice, names: PciNames): ListedDevice {
@@ -77,7 +84,7 @@ function sriovRole({ bdf, physfn }: PciDevice): SriovRole | null {
 function vfIndex(pf: string, bdf: string): number {
   const path = join(PCI_DEVICES, pf);
   const link = listDirectory(path).find(
-    (name) => name.startsWith('virtfn') && readLinkName(join(path, name)) === bdf,
+    (name) => /^virtfn\d+$/.test(name) && readLinkName(join(path, name)) === bdf,
   );
   return link === undefined ? -1 : Number(link.slice('virtfn'.length));
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { SYS } from './paths';
 import { listDirectory, PCI_DEVICES, readAttribute, readLinkName } from './sysfs';
 
-const GROUPS = join(SYS, 'kernel/iommu_groups');
+export const GROUPS = join(SYS, 'kernel/iommu_groups');
 
 /** Drivers that leave DMA to others (`driver_managed_dma` in the kernel), so do not block their group. */
 const harmless = new Set(['pcieport', 'pci-stub']);

@@ -1,5 +1,5 @@
 /** How far a device is from being opened through VFIO. */
-import { iommuGroupMembers } from './iommu-group';
+import { iommuGroupMembers, isUnprotected } from './iommu-group';
 import type { PciDevice } from './sysfs';
 
 /** Bridges have another header, and vfio-pci takes none (PCI_BASE_CLASS_BRIDGE, host bridges included). */
@@ -13,6 +13,8 @@ export type Readiness =
   /** Only to be bound. */
   | 'unbound'
   | 'no-iommu'
+  /** In a group, but one that VFIO made up: it reaches all memory. */
+  | 'unprotected'
   | 'bridge';
 
 export interface Verdict {
@@ -28,6 +30,7 @@ export function isBridge(device: Pick<PciDevice, 'class'>): boolean {
 export function readinessOf(device: PciDevice): Verdict {
   if (isBridge(device)) return { readiness: 'bridge', blockers: [] };
   if (device.iommuGroup === undefined) return { readiness: 'no-iommu', blockers: [] };
+  if (isUnprotected(device.iommuGroup)) return { readiness: 'unprotected', blockers: [] };
   const members = iommuGroupMembers(device.iommuGroup);
   const blockers = members
     .filter(({ bdf, blocks }) => blocks && bdf !== device.bdf)

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
-import { readAttribute, readLinkName, readPciDevice } from './sysfs';
+import { readAttribute, readFunctionLink, readPciDevice } from './sysfs';
 
 export class Sriov {
   readonly #bdf: string;
@@ -30,7 +30,7 @@ export class Sriov {
   /** Addresses of its VFs, in their order. */
   vfs(): string[] {
     return Array.from({ length: this.numVfs }, (_, i) =>
-      readLinkName(join(this.#path, `virtfn${i}`)),
+      readFunctionLink(join(this.#path, `virtfn${i}`)),
     ).filter((bdf) => bdf !== undefined);
   }
 

@@ -1,9 +1,9 @@
 /** What sysfs says of a PCI device. Its contents are input like any other: read with limits, never trusted. */
-import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
-import { basename, join } from 'node:path';
-import { isErrno, VfioError } from '../errors';
+import { closeSync, openSync, readdirSync, readlinkSync, readSync, realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { VfioError } from '../errors';
 import { hints } from '../hints';
-import { parseBdf } from './address';
+import { isBdf, parseBdf } from './address';
 import { SYS } from './paths';
 
 export const PCI_DEVICES = join(SYS, 'bus/pci/devices');
@@ -12,9 +12,17 @@ export const PCI_DRIVERS = join(SYS, 'bus/pci/drivers');
 /** A page of the largest kind: no attribute of sysfs is longer. */
 const MAX_ATTRIBUTE = 65_536;
 
-/** A device that goes while it is read gives ENODEV. */
-const absent = (error: unknown) =>
-  isErrno(error, 'ENOENT') || isErrno(error, 'ENOTDIR') || isErrno(error, 'ENODEV');
+/**
+ * What an entry answers that is not there (ENODEV and ESRCH: it went while it was read), is of another
+ * kind than it should be, or does not tell: unknown, all of it. One odd entry must not hide the others.
+ */
+const unknown = new Set([
+  ...['ENOENT', 'ENOTDIR', 'ENODEV', 'ENXIO', 'ESRCH'],
+  ...['EISDIR', 'ELOOP', 'EINVAL', 'ENAMETOOLONG'],
+  ...['EACCES', 'EPERM', 'EIO'],
+]);
+
+const isUnknown = (error: unknown) => unknown.has((error as NodeJS.ErrnoException).code ?? '');
 
 /** The start of a file, of `limit` bytes at most. */
 export function readStart(path: string, limit: number): Buffer {
@@ -34,12 +42,12 @@ export function readStart(path: string, limit: number): Buffer {
   }
 }
 
-/** The text of an attribute without its newline, or undefined where there is no such attribute. */
+/** The text of an attribute without its newline, or undefined where there is no such attribute, or it does not tell. */
 export function readAttribute(path: string): string | undefined {
   try {
     return readStart(path, MAX_ATTRIBUTE).toString('latin1').trimEnd();
   } catch (error) {
-    if (absent(error)) return undefined;
+    if (isUnknown(error)) return undefined;
     throw error;
   }
 }
@@ -49,8 +57,24 @@ export function readLinkName(path: string): string | undefined {
   try {
     return basename(readlinkSync(path));
   } catch (error) {
-    if (absent(error)) return undefined;
+    if (isUnknown(error)) return undefined;
     throw error;
+  }
+}
+
+/** The PCI function that a link points to; undefined where it points to anything else. */
+export function readFunctionLink(path: string): string | undefined {
+  const name = readLinkName(path);
+  return name !== undefined && isBdf(name) ? name : undefined;
+}
+
+/** The bridge that a device is behind, by its directory in sysfs; undefined on a root bus. */
+export function bridgeAbove(path: string): string | undefined {
+  try {
+    const name = basename(dirname(realpathSync(path)));
+    return name.startsWith('pci') ? undefined : name;
+  } catch {
+    return undefined;
   }
 }
 
@@ -58,7 +82,7 @@ export function listDirectory(path: string): string[] {
   try {
     return readdirSync(path).sort();
   } catch (error) {
-    if (absent(error)) return [];
+    if (isUnknown(error)) return [];
     throw error;
   }
 }
@@ -101,7 +125,7 @@ export function readPciDevice(address: string): PciDevice {
     device: number(join(path, 'device')),
     class: number(join(path, 'class')),
     driver: readLinkName(join(path, 'driver')),
-    iommuGroup: group === undefined ? undefined : Number(group),
-    physfn: readLinkName(join(path, 'physfn')),
+    iommuGroup: group !== undefined && /^\d{1,9}$/.test(group) ? Number(group) : undefined,
+    physfn: readFunctionLink(join(path, 'physfn')),
   };
 }

@@ -1,9 +1,11 @@
 /** A page of its own: the picture, and what each group means for who gets what. */
+import { hints } from '../hints';
+import { acsOverride } from '../pci/kernel-files';
 import { lineOf } from './label';
 import { markup } from './markup';
 import { byGroup, sharingReasons } from './sharing';
 import { svgPicture } from './svg';
-import { flatten, type TopologyNode } from './tree';
+import { flatten, lacksIommu, type TopologyNode } from './tree';
 
 /** Self-contained, and without scripts. */
 export function htmlPage(roots: readonly TopologyNode[]): string {
@@ -41,7 +43,7 @@ ${svgPicture(roots)}
 ${rows.join('\n')}
 </tbody>
 </table>
-</body>
+${caveat()}</body>
 </html>
 `;
 }
@@ -51,12 +53,19 @@ function verdict(
   group: number | null,
   members: readonly TopologyNode[],
 ): string {
-  if (group === null) {
+  if (group === null || members.some(lacksIommu)) {
     return 'No IOMMU is in front of them: none can be given away safely. <code>vfio doctor</code> tells why.';
   }
   if (members.every(({ readiness }) => readiness === 'bridge')) return 'The kernel keeps bridges.';
   if (members.length === 1) return 'An owner of its own.';
   return `One owner for all, because:${list(sharingReasons(roots, members))}`;
+}
+
+function caveat(): string {
+  const override = acsOverride();
+  return override
+    ? `<p><code>${markup(override)}</code>: ${markup(hints.acsOverride())}.</p>\n`
+    : '';
 }
 
 function list(lines: readonly string[]): string {

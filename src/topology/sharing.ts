@@ -35,12 +35,36 @@ export function sharingReasons(
   return ['config space does not show why: a quirk of the kernel for these devices, or an alias'];
 }
 
+/** Groups that go to one owner though they are several functions, and why. */
+export function sharedGroups(
+  roots: readonly TopologyNode[],
+): Map<number, { readonly members: readonly TopologyNode[]; readonly reasons: readonly string[] }> {
+  const groups = [...byGroup(flatten(roots))].flatMap(([group, members]) => {
+    const several = members.length > 1 && members.some(({ readiness }) => readiness !== 'bridge');
+    if (group === null || !several) return [];
+    return [[group, { members, reasons: sharingReasons(roots, members) }] as const];
+  });
+  return new Map(groups);
+}
+
 function slotReasons(members: readonly TopologyNode[]): string[] {
   const slots = groupedBy(members, ({ bdf }) => bdf.slice(0, bdf.lastIndexOf('.')));
   return [...slots.values()].flatMap((functions) => {
-    const lacking = functions.filter(({ acs }) => acs !== 'isolates').map(({ bdf }) => bdf);
-    if (functions.length < 2 || lacking.length === 0) return [];
-    return [`functions of one slot can reach each other: no ACS in ${lacking.join(' and ')}`];
+    const open = functions.filter(({ acs }) => acs !== 'isolates' && acs !== 'quirk');
+    if (functions.length < 2 || open.length === 0) return [];
+    const unread = open.filter(({ restricted }) => restricted);
+    const names = (nodes: readonly TopologyNode[]) => nodes.map(({ bdf }) => bdf).join(' and ');
+    if (unread.length > 0)
+      return [`the capabilities of ${names(unread)} could not be read: try as root`];
+    const [off, lacking] = [
+      open.filter(({ acs }) => acs === 'off'),
+      open.filter(({ acs }) => acs !== 'off'),
+    ];
+    const why = [
+      ...(off.length > 0 ? [`ACS is off in ${names(off)}`] : []),
+      ...(lacking.length > 0 ? [`no ACS in ${names(lacking)}`] : []),
+    ];
+    return [`functions of one slot can reach each other: ${why.join(', ')}`];
   });
 }
 
@@ -54,6 +78,13 @@ function bridgeReason({ bdf, acs, portType, restricted }: TopologyNode): string[
 }
 
 function pathUp(nodes: ReadonlyMap<string, TopologyNode>, node: TopologyNode): TopologyNode[] {
-  const parent = node.parent === null ? undefined : nodes.get(node.parent);
-  return parent ? [parent, ...pathUp(nodes, parent)] : [];
+  // A set, as links can make a device its own parent.
+  const path = new Set<TopologyNode>();
+  for (let at = node; at.parent !== null; ) {
+    const parent = nodes.get(at.parent);
+    if (!parent || path.has(parent)) break;
+    path.add(parent);
+    at = parent;
+  }
+  return [...path];
 }

@@ -2,8 +2,9 @@
 import { VfioError } from '../errors';
 import { hints } from '../hints';
 import { parseBdf } from '../pci/address';
+import { acsOverride } from '../pci/kernel-files';
 import { sharingReasons } from './sharing';
-import { flatten, isVf, type TopologyNode } from './tree';
+import { flatten, isVf, lacksIommu, type TopologyNode } from './tree';
 
 export interface SplitAnswer {
   readonly possible: boolean;
@@ -18,10 +19,12 @@ export function canSplit(roots: readonly TopologyNode[], a: string, b: string): 
   if (first.bdf === second.bdf) {
     return { possible: false, reasons: [`${first.bdf} is one function, and has one owner`] };
   }
-  const without = [first, second].filter(({ iommuGroup }) => iommuGroup === null);
+  const without = [first, second].filter(lacksIommu);
   if (without.length > 0) {
-    const reasons = without.map(
-      ({ bdf }) => `${bdf} is in no IOMMU group: no IOMMU is in front of it`,
+    const reasons = without.map(({ bdf, iommuGroup }) =>
+      iommuGroup === null
+        ? `${bdf} is in no IOMMU group: no IOMMU is in front of it`
+        : `IOMMU group ${iommuGroup} of ${bdf} is one without an IOMMU (vfio-noiommu)`,
     );
     return { possible: false, reasons };
   }
@@ -35,6 +38,8 @@ export function canSplit(roots: readonly TopologyNode[], a: string, b: string): 
   const reasons = [
     `their IOMMU groups, ${first.iommuGroup} and ${second.iommuGroup}, are isolated`,
   ];
+  const override = acsOverride();
+  if (override) reasons.push(`but ${override} is on the command line: ${hints.acsOverride()}`);
   const vf = [first, second].find(isVf);
   if (vf) {
     reasons.push(`${vf.bdf} is a VF: the owner of ${vf.sriov.pf}, its PF, can reset and remove it`);

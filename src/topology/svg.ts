@@ -1,7 +1,8 @@
 /** The picture: a row for each function, indented below its bridge or PF, in areas of groups. */
 import { labelOf } from './label';
 import { markup } from './markup';
-import { isVf, type TopologyNode } from './tree';
+import { sharedGroups } from './sharing';
+import { isVf, lacksIommu, type TopologyNode } from './tree';
 
 /** Lengths in pixels. */
 const MARGIN = 20;
@@ -11,6 +12,7 @@ const INDENT = 34;
 const ROW = 56;
 const BOX = 44;
 const PADDING = 12;
+const NOTE = 18;
 
 /** Widths of a character in DejaVu, the widest of the usual fonts. */
 const CHARACTER = { address: 8, name: 8, detail: 7.2 } as const;
@@ -63,11 +65,17 @@ function styleSheet(): string {
 /** Self-contained, and without scripts. */
 export function svgPicture(roots: readonly TopologyNode[]): string {
   const rows = rowsOf(roots);
+  const notes = sharingNotes(roots);
   const right =
     MARGIN +
     GUTTER +
-    Math.max(MIN_WIDTH, ...rows.map(({ node, depth }) => depth * INDENT + widthOf(node)));
-  const [width, height] = [right + PADDING + MARGIN, HEADER + rows.length * ROW + MARGIN];
+    Math.max(
+      MIN_WIDTH,
+      ...rows.map(({ node, depth }) => depth * INDENT + widthOf(node)),
+      ...notes.map((line) => Math.ceil(columns(line) * CHARACTER.detail) - GUTTER),
+    );
+  const below = HEADER + rows.length * ROW;
+  const [width, height] = [right + PADDING + MARGIN, below + notes.length * NOTE + MARGIN];
   const parts = [
     `<svg xmlns="http://www.w3.org/2000/svg" class="pci" viewBox="0 0 ${width} ${height}" ` +
       `width="${width}" height="${height}" role="img" ` +
@@ -78,9 +86,21 @@ export function svgPicture(roots: readonly TopologyNode[]): string {
     ...legend(),
     ...areaShapes(rows, right + PADDING - MARGIN),
     ...rows.flatMap((row, i) => [...wire(row, i), ...box(row, i, right)]),
+    ...notes.map(
+      (line, i) =>
+        `<text class="ink" x="${MARGIN}" y="${below + (i + 1) * NOTE}">${markup(line)}</text>`,
+    ),
     '</svg>',
   ];
   return `${parts.join('\n')}\n`;
+}
+
+/** `Group 1 goes to one owner: …`, a line for each reason. */
+function sharingNotes(roots: readonly TopologyNode[]): string[] {
+  return [...sharedGroups(roots)].flatMap(([group, { reasons }]) => [
+    `Group ${group} goes to one owner:`,
+    ...reasons.map((reason) => `\u2022 ${reason}`),
+  ]);
 }
 
 function rowsOf(roots: readonly TopologyNode[]): Row[] {
@@ -106,9 +126,9 @@ function shortName(node: TopologyNode): string {
 
 /** What a box needs for its two lines. */
 function widthOf(node: TopologyNode): number {
-  const { driver, role, acs } = labelOf(node);
+  const { driver, port, role, acs } = labelOf(node);
   const first = node.bdf.length * CHARACTER.address + columns(shortName(node)) * CHARACTER.name;
-  const second = columns([driver, role, acs].join(' · ')) * CHARACTER.detail;
+  const second = columns([driver, port, role, acs].join(' · ')) * CHARACTER.detail;
   return Math.ceil(Math.max(first + 10, second) + 2 * PADDING);
 }
 
@@ -149,6 +169,10 @@ function areaShapes(rows: readonly Row[], width: number): string[] {
       const colour = colours.get(iommuGroup) ?? 'alone';
       shapes.push(`<rect class="${colour} frame" ${at} rx="8"/>`);
       shapes.push(`<text class="ink" ${text} font-weight="600">group ${iommuGroup}</text>`);
+      if (lacksIommu(rows[first]!.node)) {
+        const below = `x="${MARGIN + PADDING}" y="${top(first) + BOX / 2 + 18}"`;
+        shapes.push(`<text class="warn" ${below} font-size="11">no IOMMU</text>`);
+      }
     }
     first = last + 1;
   }
@@ -172,7 +196,7 @@ function kindOf(node: TopologyNode): 'bridge' | 'vf' | 'pf' | 'function' {
 
 function box(row: Row, index: number, right: number): string[] {
   const { node } = row;
-  const { name, driver, role, acs } = labelOf(node);
+  const { name, driver, port, role, acs } = labelOf(node);
   const [x, y] = [left(row), top(index)];
   const nameAt = x + PADDING + node.bdf.length * CHARACTER.address + 10;
   const kind = kindOf(node);
@@ -180,8 +204,9 @@ function box(row: Row, index: number, right: number): string[] {
   const driverClass = driver.includes('vfio') ? 'vfio' : node.driver === null ? 'faint' : 'ink';
   const details = [
     [driverClass, driver],
+    ['faint', port],
     ['faint', role],
-    [node.acs === 'isolates' ? 'faint' : 'warn', acs],
+    [node.acs === 'isolates' || node.acs === 'quirk' ? 'faint' : 'warn', acs],
   ].filter(([, text]) => text !== '');
   // Spaces at the ends of elements would be lost.
   const spans = details.map(([type, text], i) => {

@@ -1,10 +1,11 @@
 /** PCI functions as a tree: what is below which bridge, in which IOMMU group, isolated or not. */
-import { realpathSync } from 'node:fs';
-import { basename, dirname } from 'node:path';
-import { type ConfigSpace, decodeConfigSpace, findCapability } from '../pci/config/decode';
+import { decodeConfigSpace, findCapability } from '../pci/config/decode';
 import { readConfigBytes } from '../pci/config/read';
 import { readPciNames } from '../pci/ids';
-import { describeDevice, type ListedDevice, pciDevices } from '../pci/inventory';
+import { describeDevice, describeDevices, type ListedDevice } from '../pci/inventory';
+import { acsOverride } from '../pci/kernel-files';
+import { bridgeAbove } from '../pci/sysfs';
+import { type Acs, acsOf, isQuirk } from './acs';
 
 export interface TopologyNode extends ListedDevice {
   /** The bridge above it; null on a root bus. */
@@ -14,35 +15,17 @@ export interface TopologyNode extends ListedDevice {
   /** Type of PCI Express port; null for conventional PCI, and where config space is not readable. */
   readonly portType: string | null;
   /**
-   * Whether it keeps peer-to-peer DMA from going past the IOMMU: by ACS, which is on, off or lacking.
-   * null where nothing depends on it: a device of one function, conventional PCI.
+   * Whether it keeps peer-to-peer DMA from going past the IOMMU: by ACS, which is on, off or lacking, or
+   * in a way of its own that the kernel knows. null where nothing depends on it: a device of one
+   * function, conventional PCI.
    */
-  readonly acs: 'isolates' | 'off' | 'lacking' | null;
+  readonly acs: Acs | null;
   /** Its capabilities could not be read: the kernel gives them to root only. */
   readonly restricted: boolean;
 }
 
 /** What the kernel gives of config space without CAP_SYS_ADMIN. */
 const HEADER_SIZE = 64;
-
-/** Bits that the kernel asks for (REQ_ACS_FLAGS of drivers/iommu/iommu.c), where the port has them. */
-const required = [
-  'sourceValidation',
-  'requestRedirect',
-  'completionRedirect',
-  'upstreamForwarding',
-] as const;
-
-/** As pci_acs_enabled of drivers/pci/pci.c has it. */
-function acsOf(config: ConfigSpace, portType: string | null): TopologyNode['acs'] {
-  const acs = findCapability(config, 'acs');
-  if (acs) {
-    const lacking = required.some((bit) => acs.capabilities[bit] && !acs.control[bit]);
-    return lacking ? 'off' : 'isolates';
-  }
-  const isPort = portType === 'root-port' || portType === 'downstream-port';
-  return isPort || (portType !== null && config.header.multiFunction) ? 'lacking' : null;
-}
 
 function expressPart(bdf: string): Pick<TopologyNode, 'portType' | 'acs' | 'restricted'> {
   try {
@@ -55,13 +38,9 @@ function expressPart(bdf: string): Pick<TopologyNode, 'portType' | 'acs' | 'rest
   }
 }
 
-function parentOf(path: string): string | null {
-  try {
-    const name = basename(dirname(realpathSync(path)));
-    return name.startsWith('pci') ? null : name;
-  } catch {
-    return null;
-  }
+/** Nothing limits its DMA, so that who has it can reach all memory. */
+export function lacksIommu({ iommuGroup, readiness }: TopologyNode): boolean {
+  return iommuGroup === null || readiness === 'unprotected';
 }
 
 /** Drawn below its PF, not below the bridge that both are behind. */
@@ -75,19 +54,38 @@ export function isVf<Node extends Pick<TopologyNode, 'sriov'>>(
 export function readTopology(): TopologyNode[] {
   const names = readPciNames();
   const below = new Map<string | null, TopologyNode[]>();
-  const nodes = pciDevices().map((pci) => {
+  const nodes = describeDevices((pci): TopologyNode & { acs: Acs | null } => {
     const children: TopologyNode[] = [];
     below.set(pci.bdf, children);
-    const parent = parentOf(pci.path);
+    const parent = bridgeAbove(pci.path) ?? null;
     return { ...describeDevice(pci, names), parent, children, ...expressPart(pci.bdf) };
   });
-  const roots: TopologyNode[] = [];
   const pfs = new Set(nodes.filter((node) => !isVf(node)).map(({ bdf }) => bdf));
+  const above = new Map(
+    nodes.map((node) => [
+      node.bdf,
+      isVf(node) && pfs.has(node.sriov.pf) ? node.sriov.pf : node.parent,
+    ]),
+  );
+  const roots: TopologyNode[] = [];
+  const quirks = acsOverride() === undefined ? nodes.filter((node) => isQuirk(node, nodes)) : [];
+  for (const node of quirks) node.acs = 'quirk';
   for (const node of nodes) {
-    const above = isVf(node) && pfs.has(node.sriov.pf) ? node.sriov.pf : node.parent;
-    (below.get(above) ?? roots).push(node);
+    const parent = isBelowItself(node.bdf, above) ? null : above.get(node.bdf)!;
+    (below.get(parent) ?? roots).push(node);
   }
   return roots;
+}
+
+/** As links can say: what is drawn below itself would not be drawn at all. */
+function isBelowItself(bdf: string, above: ReadonlyMap<string, string | null>): boolean {
+  const seen = new Set<string>();
+  let at = above.get(bdf);
+  while (at && at !== bdf && !seen.has(at)) {
+    seen.add(at);
+    at = above.get(at);
+  }
+  return at === bdf;
 }
 
 /** All nodes, each before what is below it. */

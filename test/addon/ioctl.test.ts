@@ -206,14 +206,83 @@ test('ioctlStringFdAsync gives a descriptor that the environment owns', async ()
   expect(native.close(ns)).toBe(0);
 });
 
-test('a worker that ends during ioctlStringFdAsync leaves no descriptor behind', async () => {
-  const userNamespaces = () => [...openFiles().values()].filter((name) => /^user:/.test(name));
-  blockThreadPool();
-  const worker = startWorker('ioctl-worker.cjs', { request: NS_GET_USERNS });
-  await message(worker);
-  const ended = worker.terminate();
-  await unblock();
-  await ended;
-  await until(() => ![...openFiles().values()].some((name) => /^net:/.test(name)));
-  expect(userNamespaces()).toEqual([]);
+describe('a descriptor in a struct', () => {
+  // FIONCLEX leaves its argument alone: what was in there is as if the kernel had put it.
+  const holding = (fd: number) => new Uint8Array(Int32Array.of(12, 0, fd).buffer);
+  const raw = () => openSync('/proc/self/ns/uts', constants.O_RDONLY);
+
+  test('is the environment’s, after success', async () => {
+    const file = native.open('/proc/self/ns/net', constants.O_RDONLY);
+    const [first, second] = [raw(), raw()];
+    expect(native.ioctlStruct(file, FIONCLEX, holding(first), 8)).toBe(0);
+    expect(await native.ioctlStructAsync(file, FIONCLEX, holding(second), 8)).toBe(0);
+    expect([native.close(first), native.close(second)]).toEqual([0, 0]);
+    expect([...openFiles().values()].some((name) => /^uts:/.test(name))).toBe(false);
+    expect(native.close(file)).toBe(0);
+  });
+
+  test('is not after an error, nor if there is none, nor without saying where', async () => {
+    const file = native.open('/proc/self/ns/net', constants.O_RDONLY);
+    const fd = raw();
+    expect(native.ioctlStruct(file, TIOCGWINSZ, holding(fd), 8)).toBe(-errno.ENOTTY);
+    expect(await native.ioctlStructAsync(file, TIOCGWINSZ, holding(fd), 8)).toBe(-errno.ENOTTY);
+    expect(native.ioctlStruct(file, FIONCLEX, holding(-1), 8)).toBe(0);
+    expect(native.ioctlStruct(file, FIONCLEX, holding(fd))).toBe(0);
+    expect(native.close(fd)).toBe(-errno.EBADF);
+    closeSync(fd);
+    expect(native.close(file)).toBe(0);
+  });
+
+  test.each([-1, 9, 12, 0.5, 2 ** 40])('cannot be at byte %d of 12', async (at) => {
+    const file = native.open('/proc/self/ns/net', constants.O_RDONLY);
+    expect(native.ioctlStruct(file, FIONCLEX, holding(0), at)).toBe(-errno.EINVAL);
+    expect(await native.ioctlStructAsync(file, FIONCLEX, holding(0), at)).toBe(-errno.EINVAL);
+    expect(native.close(file)).toBe(0);
+  });
 });
+
+test('a prepared ioctl makes the request anew each time, with what the argument was', () => {
+  const fd = memoryFile(5000);
+  const bytes = struct(4);
+  const call = native.ioctlPrepare(fd, FIONREAD, bytes) as () => number;
+  expect([call(), call()]).toEqual([0, 0]);
+  expect(u32(bytes)).toBe(4);
+  native.close(fd);
+  expect(call()).toBe(-errno.EBADF);
+});
+
+test('a prepared ioctl tells what the kernel says', () => {
+  const fd = memoryFile(1);
+  const call = native.ioctlPrepare(fd, NS_GET_USERNS, struct(4)) as () => number;
+  expect(call()).toBe(-errno.ENOTTY);
+  native.close(fd);
+});
+
+test('ioctlPrepare refuses what ioctlStruct does', () => {
+  const fd = memoryFile(1);
+  expect(native.ioctlPrepare(-1, FIONREAD, struct(4))).toBe(-errno.EBADF);
+  expect(native.ioctlPrepare(fd, FIONREAD, struct(8, 9))).toBe(-errno.EINVAL);
+  expect(native.ioctlPrepare(fd, FIONREAD, new Uint8Array(2))).toBe(-errno.EINVAL);
+  expect(native.ioctlPrepare(fd, 1.5, struct(4))).toBe(-errno.EINVAL);
+  native.close(fd);
+});
+
+test.each(['as a result', 'in a struct'])(
+  'a worker that ends during an ioctl that gives a descriptor %s leaves none behind',
+  async (how) => {
+    const left = () => [...openFiles().values()].filter((name) => /^(user|uts):/.test(name));
+    blockThreadPool();
+    const worker = startWorker(
+      'ioctl-worker.cjs',
+      how === 'as a result'
+        ? { request: NS_GET_USERNS }
+        : { request: FIONCLEX, inStruct: openSync('/proc/self/ns/uts', constants.O_RDONLY) },
+    );
+    await message(worker);
+    const ended = worker.terminate();
+    await unblock();
+    await ended;
+    await until(() => ![...openFiles().values()].some((name) => /^net:/.test(name)));
+    expect(left()).toEqual([]);
+  },
+);

@@ -40,11 +40,13 @@ test('a region that is not mapped cannot be shared', () => {
 
 test('memory is shared by numbers, and not with its own thread', async () => {
   const range = mappedRange(2, MEMORY_ANONYMOUS);
+  const prepared = { map: () => {}, unmap: () => {} };
   const mapping = new DmaMapping(
     { iova: 0x1_0000n, size: 2 * PAGE, pageSize: PAGE },
-    async () => {},
+    { close: async () => {}, prepared: () => prepared },
   );
-  const buffer = new DmaBuffer(mapping, range);
+  const memory = native.rangeBuffer(range, 0, mapping.size) as ArrayBuffer;
+  const buffer = new DmaBuffer(mapping, range, memory);
   const shared = structuredClone(buffer.share());
   expect(shared).toEqual({ iova: 0x1_0000n, size: 2 * PAGE, range });
   expect(() => attachMemory(shared)).toThrow(code('ERR_VFIO_INVALID_ARGUMENT'));

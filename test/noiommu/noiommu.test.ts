@@ -1,9 +1,20 @@
 /** Devices without an IOMMU in front, in a VM whose IOMMU is off. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  openSync,
+  readFileSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
 import { openAddressSpace, openDevice } from 'vfio';
 import { deviceReads, deviceWrites } from '../vm/edu-dma';
 import { bound, findDevice } from '../vm/lab-devices';
 
+const NOBODY = 65534;
 const PAGE = 4096;
 const MiB = 1 << 20;
 const code = (expected: string) => expect.objectContaining({ name: 'VfioError', code: expected });
@@ -70,6 +81,67 @@ test('an address cannot be chosen, nor lie above what the device reaches', async
     code('ERR_VFIO_UNSUPPORTED'),
   );
   await edu.close();
+});
+
+test('memory that cannot be locked has no address for devices: refused, none is made up', async () => {
+  const edu = await open();
+  const { buffer } = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+  for (const refused of [
+    edu.dma.map(new Uint8Array(buffer)),
+    edu.dma.map(new Uint8Array(buffer), { iova: 0x10_0000n }),
+    edu.dma.mapRegion(edu.region('bar0'), { size: PAGE }),
+  ]) {
+    await expect(refused).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
+  }
+  expect(edu.dma.usage().mappings).toBe(0);
+  await expect(edu.dma.dirty.start()).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
+  await edu.close();
+});
+
+test('a page of a file that is mapped twice has one address', async () => {
+  const path = '/dev/shm/noiommu-page';
+  writeFileSync(path, Buffer.alloc(2 * PAGE));
+  const fd = openSync(path, 'r+');
+  const edu = await open();
+  edu.enableBusMaster();
+  try {
+    const [one, other] = await Promise.all([0, 0].map((at) => edu.dma.mapFile(fd, at, PAGE)));
+    const next = await edu.dma.mapFile(fd, PAGE, PAGE);
+    expect(other!.iova).toBe(one!.iova);
+    expect(next.iova).not.toBe(one!.iova);
+    next.u32.fill(0x2468_ace0);
+    await deviceReads(edu, next.iova);
+    await one!.close();
+    await deviceWrites(edu, other!.iova);
+    expect(other!.u32.at(-1)).toBe(0x2468_ace0);
+    await (await edu.dma.mapFile(fd, 0, PAGE)).close();
+  } finally {
+    await edu.close();
+    closeSync(fd);
+    unlinkSync(path);
+  }
+});
+
+test('it is for root alone, whoever owns the node', async () => {
+  const { bdf, iommuGroup } = findDevice('edu');
+  const library = join(__dirname, '../../dist/src/index.js');
+  const program = `
+    const { openDevice } = require(${JSON.stringify(library)});
+    process.setgroups([]); process.setgid(${NOBODY}); process.setuid(${NOBODY});
+    openDevice('${bdf}', { unsafe: 'noiommu' }).catch(({ code, path, hint }) =>
+      console.log(JSON.stringify({ code, path, hint })));
+  `;
+  const attempt = () => JSON.parse(execFileSync(process.execPath, ['-e', program]).toString());
+  const path = `/dev/vfio/noiommu-${iommuGroup}`;
+  chmodSync('/dev/vfio/vfio', 0o666);
+  const hint = expect.stringContaining('takes root (CAP_SYS_RAWIO)');
+  expect(attempt()).toMatchObject({ code: 'EACCES', path, hint });
+  chownSync(path, NOBODY, NOBODY);
+  try {
+    expect(attempt()).toMatchObject({ code: 'EPERM', path, hint });
+  } finally {
+    chownSync(path, 0, 0);
+  }
 });
 
 test('a warning is given once', () => {

@@ -149,7 +149,7 @@ describe('vfio reset', () => {
 
 test('hostile sysfs and config bytes end in text or a message, never raw', async () => {
   bootMachine(machines.hostile);
-  for (const bdf of ['0000:00:01.0', '0000:00:02.0']) {
+  for (const bdf of ['0000:00:01.0', '0000:00:02.0', '0000:00:03.0']) {
     for (const command of [infoCommand, configCommand]) {
       for (const flags of [[], ['--json'], ...(command === configCommand ? [['--raw']] : [])]) {
         const { out, err } = await run(command, bdf, ...flags);

@@ -26,7 +26,12 @@ test('names, drivers, groups, SR-IOV and readiness of a server', async () => {
   ]);
 });
 
-test('a group that one driver blocks is told with its culprits', async () => {
+test('a group that one driver blocks is told with its culprit', async () => {
+  bootMachine(machines.multiFunctionCard);
+  expect(await list()).toContain('\ngroup 1 is blocked by 0000:01:00.1 (snd_hda_intel)\n');
+});
+
+test('a group that two drivers block is told with both', async () => {
   bootMachine(machines.blockedGroup);
   expect(await list('--group', '1')).toContain(
     'group 1 is blocked by 0000:01:00.1 (snd_hda_intel), 0000:02:00.0 (nvme)\n',
@@ -63,6 +68,22 @@ test('without an IOMMU nothing is ready', async () => {
   ]);
 });
 
+test('a group without an IOMMU is told apart', async () => {
+  bootMachine(machines.noiommu);
+  const [device] = JSON.parse(await list('--json'));
+  expect(device).toMatchObject({ iommuGroup: 0, readiness: 'unprotected' });
+});
+
+test('entries of the wrong kind are unknown, and hide no other device', async () => {
+  bootMachine(machines.odd);
+  const devices = JSON.parse(await list('--json'));
+  expect(devices.map(({ bdf }: { bdf: string }) => bdf)).toEqual([
+    ...['0000:00:01.0', '0000:00:02.0', '0000:00:06.0', '0000:00:07.0'],
+  ]);
+  expect(devices[0]).toMatchObject({ driver: null, numaNode: null, readiness: 'unbound' });
+  expect(devices[1]).toMatchObject({ readiness: 'ready' });
+});
+
 test('hostile names never reach the terminal raw', async () => {
   bootMachine(machines.hostile);
   for (const text of [await list(), await list('--json')]) {
@@ -71,6 +92,7 @@ test('hostile names never reach the terminal raw', async () => {
   }
   expect(JSON.parse(await list('--json'))).toMatchObject([
     { driver: 'evil\x1b[31m\x07name', numaNode: null, sriov: null, vendorName: 'In?[31mtel?' },
-    { bdf: '0000:00:02.0', driver: null },
+    { bdf: '0000:00:02.0', driver: null, sriov: null, iommuGroup: null },
+    { bdf: '0000:00:03.0', sriov: { role: 'pf', numVfs: 2 } },
   ]);
 });

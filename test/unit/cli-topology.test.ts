@@ -1,4 +1,5 @@
 import { topologyCommand } from '../../src/cli/topology';
+import { configBytes } from '../fixtures/config-bytes';
 import * as machines from '../fixtures/machines';
 import { bootMachine, removeMachine } from './fake-machine';
 import { runCommand } from './run-command';
@@ -34,6 +35,28 @@ test('VFs can be split; without an IOMMU nothing can', async () => {
   );
 });
 
+test('groups that VFIO made up without an IOMMU isolate nothing', async () => {
+  bootMachine(machines.noiommu);
+  expect(await run('--split', '0000:00:03.0', '0000:00:04.0')).toMatchObject({
+    status: 2,
+    out: expect.stringMatching(/^no\n {2}IOMMU group 0 of 0000:00:03.0 is one without an IOMMU/),
+  });
+  expect(await topology()).toContain('[group 0, no IOMMU]\n');
+  expect(await topology('--format', 'svg')).toContain('>no IOMMU</text>');
+  const page = await topology('--format', 'html');
+  expect(page).toContain('No IOMMU is in front of them');
+  expect(page).not.toContain('An owner of its own');
+});
+
+test('groups that the command line made up are told with a caveat', async () => {
+  bootMachine(machines.overriddenAcs);
+  const word = 'pcie_acs_override=downstream,multifunction';
+  expect(await topology('--split', '0000:01:00.0', '0000:01:00.1')).toMatch(
+    new RegExp(`^yes\\n(.*\\n)* {2}but ${word} is on the command line: IOMMU groups are as`),
+  );
+  expect(await topology('--format', 'html')).toContain(`<code>${word}</code>`);
+});
+
 test('what only root can read is not taken for lacking', async () => {
   const { devices, ...machine } = machines.multiFunctionCard;
   const header = Object.entries(devices).map(([bdf, device]) => [
@@ -57,7 +80,9 @@ test('VFs are drawn below their PF', async () => {
 test('text, DOT and Mermaid', async () => {
   bootMachine(machines.multiFunctionCard);
   expect((await topology()).split('\n').slice(1, 4)).toEqual([
-    expect.stringMatching(/^└─ 0000:00:01.1 PCI bridge \(pcieport, ACS off\) {2}\[group 1\]$/),
+    expect.stringMatching(
+      /^└─ 0000:00:01.1 PCI bridge \(pcieport, root port, ACS off\) {2}\[group 1\]$/,
+    ),
     expect.stringMatching(/^ {3}├─ 0000:01:00.0 GA102 .* \(vfio-pci, no ACS\) {2}\[group 1\]$/),
     expect.stringMatching(/^ {3}└─ 0000:01:00.1 /),
   ]);
@@ -65,9 +90,46 @@ test('text, DOT and Mermaid', async () => {
   expect(await topology('--format', 'mermaid')).toContain('  n0000_00_01_1 --> n0000_01_00_0\n');
 });
 
+test('two that are each below the other are drawn, once each', async () => {
+  bootMachine(machines.odd);
+  const drawn = (await topology()).match(/(?<=─ )0000:00:0\d.0(?= )/g);
+  expect(drawn).toEqual(['0000:00:01.0', '0000:00:02.0', '0000:00:06.0', '0000:00:07.0']);
+  expect(await topology('--split', '0000:00:06.0', '0000:00:07.0')).toMatch(/^no\n/);
+});
+
+test('every format tells why a group goes to one owner', async () => {
+  bootMachine(machines.blockedGroup);
+  for (const format of ['text', 'dot', 'mermaid', 'svg', 'html']) {
+    const picture = await topology('--format', format);
+    expect(picture).toContain('no ACS in 0000:01:00.0 and 0000:01:00.1');
+    expect(picture).toContain('ACS of 0000:00:01.2 above is off');
+    expect(picture).toContain('root port');
+  }
+  bootMachine(machines.sriovServer);
+  expect(await topology()).not.toContain('one owner');
+});
+
+test('a port without ACS that the kernel isolates all the same is not marked', async () => {
+  const port = machines.sriovServer.devices['0000:00:03.0']!;
+  const config = configBytes({
+    id: '8086:2f08',
+    portType: 4,
+    bridge: { secondary: 3, subordinate: 3 },
+  });
+  const devices = { ...machines.sriovServer.devices, '0000:00:03.0': { ...port, config } };
+  const machine = { ...machines.sriovServer, devices };
+  bootMachine(machine);
+  expect(await topology()).toContain('(pcieport, root port, ACS by quirk)');
+  expect(await topology('--format', 'svg')).toMatch(/class="faint"[^>]*>ACS by quirk</);
+  const override = { 'proc/cmdline': 'pcie_acs_override=downstream' };
+  bootMachine({ ...machine, files: { ...machine.files, ...override } });
+  expect(await topology()).toContain('(pcieport, root port, no ACS)');
+});
+
 test('hostile names are drawn without harm', async () => {
   bootMachine(machines.hostile);
   for (const format of ['text', 'dot', 'mermaid', 'svg', 'html']) {
-    expect(await topology('--format', format)).not.toMatch(/[^\P{Cc}\n]/u);
+    expect(await topology('--format', format)).not.toMatch(/[^\P{Cc}\n]|touch pwned/u);
   }
+  expect(await topology('--json')).not.toMatch(/[^\P{Cc}\n]/u);
 });

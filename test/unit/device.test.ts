@@ -1,8 +1,14 @@
 import { constants } from 'node:os';
 import { openAddressSpace, openDevice } from 'vfio';
-import { VFIO_DEVICE_FLAGS_PLATFORM } from '../../src/ioctl/abi/constants';
+import { AddressSpace } from '../../src/dma/address-space';
+import {
+  VFIO_DEVICE_FLAGS_PLATFORM,
+  VFIO_PCI_ERR_IRQ_INDEX,
+  VFIO_PCI_REQ_IRQ_INDEX,
+} from '../../src/ioctl/abi/constants';
 import { requests } from '../../src/ioctl/abi/requests';
 import { deviceContract } from '../contract/device-contract';
+import { FakeBackend } from './fake-backend';
 import { DEVICE, type FakeKernel } from './fake-kernel';
 import { bootFakeKernel } from './fake-native';
 import { SYS } from './fake-paths';
@@ -111,6 +117,15 @@ describe('failures on the way leave nothing behind', () => {
     await (await openDevice(DEVICE.bdf)).close();
   });
 
+  test('GET_IRQ_INFO fails: the address space does not take the device for its own', async () => {
+    const addressSpace = openAddressSpace();
+    kernel.failures.set(requests.VFIO_DEVICE_GET_IRQ_INFO, constants.errno.EIO);
+    await expect(openDevice(DEVICE.bdf, { addressSpace })).rejects.toThrow(code('EIO'));
+    const closed = jest.spyOn(kernel.native, 'closeAsync');
+    await addressSpace.close();
+    expect(closed).not.toHaveBeenCalled();
+  });
+
   test('MAP_DMA fails with ENOMEM below the limit: the hint speaks of memory, and nothing is lost', async () => {
     const dev = await openDevice(DEVICE.bdf);
     kernel.failures.set(requests.VFIO_IOMMU_MAP_DMA, constants.errno.ENOMEM);
@@ -148,6 +163,82 @@ test('a device that is unplugged closes with its mappings', async () => {
   await dev.close();
 });
 
+describe('a close that fails in one place', () => {
+  test.each([
+    [
+      'at the bus master',
+      'EPERM',
+      () => {
+        kernel.configErrno = constants.errno.EPERM;
+      },
+    ],
+    [
+      'at the interrupts',
+      'EPERM',
+      () => kernel.failures.set(requests.VFIO_DEVICE_SET_IRQS, constants.errno.EPERM),
+    ],
+  ])('%s closes all the rest, and says so', async (_, expected, fail) => {
+    const dev = await openDevice(DEVICE.bdf);
+    expect(dev.config.read16(0)).toBe(DEVICE.vendor);
+    dev.region('bar0').read32(0);
+    await dev.dma.alloc(4096);
+    await dev.irq('msix').enable([0, 1]);
+    fail();
+    await expect(dev.close()).rejects.toThrow(code(expected));
+    expect(kernel.leaks()).toEqual([]);
+  });
+
+  test('because the device is gone is no failure', async () => {
+    const dev = await openDevice(DEVICE.bdf);
+    dev.config.read16(0);
+    kernel.configErrno = constants.errno.ENODEV;
+    await dev.close();
+  });
+
+  test('when the kernel asked for it is a warning', async () => {
+    kernel.irqs.set(VFIO_PCI_REQ_IRQ_INDEX, 1);
+    const warnings = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const dev = await openDevice(DEVICE.bdf);
+    dev.config.read16(0);
+    await new Promise(setImmediate);
+    kernel.configErrno = constants.errno.EPERM;
+    dev.irq('req').trigger();
+    for (let i = 0; i < 5 && !dev.closed; i++) await new Promise(setImmediate);
+    await expect(dev.close()).rejects.toThrow(code('EPERM'));
+    expect(warnings.mock.calls).toEqual([[code('EPERM')]]);
+    warnings.mockRestore();
+  });
+});
+
+describe('events of the device', () => {
+  let warnings: jest.SpyInstance;
+
+  beforeEach(() => {
+    for (const index of [VFIO_PCI_ERR_IRQ_INDEX, VFIO_PCI_REQ_IRQ_INDEX]) kernel.irqs.set(index, 1);
+    warnings = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+  });
+  afterEach(() => warnings.mockRestore());
+
+  test('that cannot be enabled are a warning', async () => {
+    kernel.failures.set(requests.VFIO_DEVICE_SET_IRQS, constants.errno.EBUSY);
+    const dev = await openDevice(DEVICE.bdf);
+    await new Promise(setImmediate);
+    expect(warnings.mock.calls).toEqual([[code('EBUSY')]]);
+    kernel.failures.set(requests.VFIO_DEVICE_SET_IRQS, constants.errno.ENOMEM);
+    dev.on('error', () => {});
+    await new Promise(setImmediate);
+    expect(warnings.mock.calls[1]).toEqual([code('ENOMEM')]);
+    await dev.close();
+  });
+
+  test('of a device that is closed at once are none', async () => {
+    const dev = await openDevice(DEVICE.bdf);
+    dev.on('error', () => {});
+    await dev.close();
+    expect(warnings).not.toHaveBeenCalled();
+  });
+});
+
 test('two opens share a group, and the last close frees it', async () => {
   const [a, b] = await Promise.all([openDevice(DEVICE.bdf), openDevice(DEVICE.bdf)]);
   expect(a.dma).toBe(b.dma);
@@ -175,6 +266,19 @@ test('on another bus than PCI, regions and interrupts go by number, and none is 
   const writes = jest.spyOn(dev.region(7), 'write16');
   await dev.close();
   expect(writes).not.toHaveBeenCalled();
+});
+
+test('a region that the driver does not count is listed all the same', async () => {
+  kernel.uncounted = 16;
+  const dev = await openDevice(DEVICE.bdf);
+  expect(dev.info.numRegions).toBe(9);
+  expect(dev.regions().map(({ index, name }) => [index, name])).toEqual([
+    [0, 'bar0'],
+    [7, 'config'],
+    [16, undefined],
+  ]);
+  expect(dev.region(16).size).toBe(dev.region('bar0').size);
+  await dev.close();
 });
 
 test('what a device gave out asks the kernel nothing once it is closed: its descriptor may be another by then', async () => {
@@ -217,9 +321,23 @@ describe('an address space of one’s own', () => {
     await expect(openDevice(DEVICE.bdf, { addressSpace })).rejects.toThrow(code('ERR_VFIO_CLOSED'));
   });
 
-  test('has no IOVAs before its first group', async () => {
+  test('has no IOVAs before its first group, nor after its last', async () => {
     const addressSpace = openAddressSpace();
     await expect(addressSpace.alloc(4096)).rejects.toThrow(hint('first'));
+    const dev = await openDevice(DEVICE.bdf, { addressSpace });
+    const [kept, dropped] = [await addressSpace.alloc(4096), await addressSpace.alloc(4096)];
+    await dev.close();
+    await expect(addressSpace.alloc(4096)).rejects.toThrow(hint('last'));
+    for (const ask of [() => addressSpace.usage(), () => addressSpace.iovaRanges]) {
+      expect(ask).toThrow(code('ERR_VFIO_INVALID_ARGUMENT'));
+    }
+    await dropped.close();
+    const next = await openDevice(DEVICE.bdf, { addressSpace });
+    expect((await addressSpace.alloc(4096)).iova).toBe(dropped.iova);
+    await expect(addressSpace.alloc(4096, { iova: kept.iova })).rejects.toThrow(
+      code('ERR_VFIO_IOVA_TAKEN'),
+    );
+    await next.close();
     await addressSpace.close();
   });
 
@@ -232,4 +350,79 @@ describe('an address space of one’s own', () => {
     await addressSpace.close();
     await dev.close();
   });
+});
+
+describe('a descriptor of the group that was handed over', () => {
+  const vfToken = TOKEN;
+
+  test('opens the device, and again one that shares the group', async () => {
+    const fd = kernel.handOver('group');
+    const first = await openDevice(DEVICE.bdf, { fds: { group: fd } });
+    const second = await openDevice(DEVICE.bdf, { fds: { group: fd } });
+    expect(second.dma).toBe(first.dma);
+    await openDevice(DEVICE.bdf, { fds: { group: kernel.handOver('group') } });
+    await first.dma.close();
+  });
+
+  test.each([
+    ['another interface', { backend: 'iommufd' }, 'ERR_VFIO_INVALID_ARGUMENT'],
+    ['no token', { vfToken: 'secret' }, 'ERR_VFIO_INVALID_UUID'],
+    ['a token that is not taken', { vfToken }, 'EINVAL'],
+  ] as const)('is closed if the device cannot be opened: %s', async (_, options, error) => {
+    const fds = { group: kernel.handOver('group') };
+    await expect(openDevice(DEVICE.bdf, { ...options, fds })).rejects.toThrow(code(error));
+  });
+
+  test('is closed if the container is refused', async () => {
+    kernel.failures.set(requests.VFIO_GET_API_VERSION, constants.errno.EIO);
+    const fds = { group: kernel.handOver('group') };
+    await expect(openDevice(DEVICE.bdf, { fds })).rejects.toThrow();
+  });
+
+  test('is none of a device', async () => {
+    const fds = { device: kernel.handOver('device') };
+    const opened = openDevice(DEVICE.bdf, { backend: 'group', fds });
+    await expect(opened).rejects.toThrow(hint('{ device } with'));
+  });
+
+  test('nor any at all', async () => {
+    await expect(openDevice(DEVICE.bdf, { fds: { group: 9999 } })).rejects.toThrow(code('EBADF'));
+  });
+});
+
+test('a container that was handed over is closed if an option does not go with it', () => {
+  const open = (options: object) =>
+    openAddressSpace({ backend: 'group', fd: kernel.handOver('container'), ...options });
+  expect(() => open({ accounting: 'user' })).toThrow(code('ERR_VFIO_UNSUPPORTED'));
+  expect(() => open({ iommu: 'noiommu' })).toThrow(code('ERR_VFIO_INVALID_ARGUMENT'));
+});
+
+test('a group does not go into a space of another interface, and stays free', async () => {
+  const addressSpace = new AddressSpace(new FakeBackend());
+  const opened = openDevice(DEVICE.bdf, { backend: 'group', addressSpace });
+  await expect(opened).rejects.toThrow(code('ERR_VFIO_OTHER_ADDRESS_SPACE'));
+  await addressSpace.close();
+  await (await openDevice(DEVICE.bdf)).close();
+});
+
+test('a container without dirty tracking says so, be it no type1 or its version 1', async () => {
+  const dev = await openDevice(DEVICE.bdf);
+  await expect(dev.dma.dirty.start()).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
+  for (const [errno, expected] of [
+    ['EACCES', 'ERR_VFIO_UNSUPPORTED'],
+    ['ENOMEM', 'ENOMEM'],
+  ] as const) {
+    kernel.failures.set(requests.VFIO_IOMMU_DIRTY_PAGES, constants.errno[errno]);
+    await expect(dev.dma.dirty.start()).rejects.toThrow(code(expected));
+  }
+  await dev.close();
+});
+
+test('a container that iommufd stands in for is told from one, whatever it was opened as', () => {
+  const container = openAddressSpace({ backend: 'group' });
+  expect(container.backend).toBe('type1v2');
+  kernel.containersAreIommufd = true;
+  const iommufd = openAddressSpace({ backend: 'group', fd: kernel.handOver('container') });
+  expect(iommufd.backend).toBe('iommufd-container');
+  return Promise.all([container.close(), iommufd.close()]);
 });

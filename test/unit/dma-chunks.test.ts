@@ -71,3 +71,16 @@ test('a piece that fails takes the others back', async () => {
   await expect(mapping).rejects.toThrow('no more');
   expect(unmapped).toEqual([2 * CHUNK]);
 });
+
+test.each([1, 2])(
+  'a listener that throws after piece %i of 2 takes that one back, too',
+  async (nth) => {
+    const { mapped, unmapped, map, unmap } = recorder();
+    const onProgress = () => {
+      if (mapped.length === nth) throw new Error('listener');
+    };
+    const size = CHUNK + 4096;
+    await expect(mapInChunks(size, 4096, { onProgress }, map, unmap)).rejects.toThrow('listener');
+    expect(unmapped).toEqual([nth === 1 ? CHUNK : size]);
+  },
+);

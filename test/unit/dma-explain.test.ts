@@ -45,6 +45,7 @@ const explained = (code: keyof typeof constants.errno, iova = 0x1000n) =>
     request(iova),
     geometry,
     live,
+    'process',
   );
 
 test.each([
@@ -73,5 +74,5 @@ test('EINVAL and EEXIST name the rule, or say that there is none known', () => {
 
 test('what is no refusal of the kernel passes through', () => {
   const error = new Error('abort');
-  expect(explainMapError(error, request(0n), geometry, live)).toBe(error);
+  expect(explainMapError(error, request(0n), geometry, live, 'process')).toBe(error);
 });

@@ -1,4 +1,5 @@
 /** Each check both ways: where all is well, and where it is not. */
+import fs from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { examine } from '../../src/doctor/examine';
 import type { Finding } from '../../src/doctor/finding';
@@ -40,7 +41,10 @@ describe('interrupt remapping', () => {
     expect(without.get('no-interrupt-remapping')).toMatchObject({
       level: 'blocked',
       evidence: `${SYS}/class/iommu/dmar0/intel-iommu/ecap: f050d2`,
-      fix: { commands: [expect.stringMatching(/^echo Y > .*allow_unsafe_interrupts$/)] },
+      fix: {
+        commands: [],
+        byHand: [expect.stringMatching(/^echo Y > .*allow_unsafe_interrupts$/)],
+      },
     });
     expect(level(withFiles(server, { [ecap]: 'zz' }), 'interrupt-remapping')).toBeUndefined();
   });
@@ -76,6 +80,39 @@ describe('interrupt remapping', () => {
   });
 });
 
+describe('an IOMMU that is not used', () => {
+  const config = 'boot/config-6.12.0-test';
+  const options = `${machines.laptop.files![config]}CONFIG_ARM_SMMU_V3=y\n`;
+  const without = (option: string) => ({ [config]: options.replace(`${option}=y`, '') });
+  const table = (name: string) => ({
+    'sys/firmware/acpi/tables/DMAR': undefined,
+    [`sys/firmware/acpi/tables/${name}`]: '',
+    [config]: options,
+  });
+  const cmdline = { 'proc/cmdline': 'ro intel_iommu=on,sm_on\n' };
+  const tree = {
+    'sys/firmware/acpi/tables/DMAR': undefined,
+    'sys/firmware/devicetree/base/compatible': 'arm,x',
+  };
+
+  test.each<[string, Record<string, string | undefined>, string]>([
+    ['Intel, not asked for', {}, 'iommu-off-kernel'],
+    ['Intel, asked for', cmdline, 'iommu-failed'],
+    ['Intel, not built', without('CONFIG_INTEL_IOMMU'), 'iommu-not-built'],
+    ['AMD, which needs no asking', table('IVRS'), 'iommu-failed'],
+    ['AMD, not built', { ...table('IVRS'), ...without('CONFIG_AMD_IOMMU') }, 'iommu-not-built'],
+    ['Arm', table('IORT'), 'iommu-failed'],
+    ['Arm, device tree', { ...tree, [config]: options }, 'iommu-off-devicetree'],
+    ['Arm, device tree, not built', tree, 'iommu-not-built'],
+  ])('%s', (_, files, id) => {
+    const found = findings(withFiles(machines.laptop, files)).get(id);
+    expect(found).toMatchObject({ level: 'blocked', fix: { reboot: true } });
+    const commands = found?.fix?.commands.join('\n') ?? '';
+    expect(commands.includes('intel_iommu=on')).toBe(id === 'iommu-off-kernel');
+    expect(JSON.stringify(found)).not.toContain('iommu.passthrough');
+  });
+});
+
 describe('interfaces', () => {
   const config = 'boot/config-6.12.0-test';
 
@@ -87,6 +124,8 @@ describe('interfaces', () => {
     expect(level(server, 'interfaces')).toBe('ok');
     const neither = withFiles(server, { 'dev/vfio/vfio': undefined });
     expect(level(neither, 'no-interface')).toBe('blocked');
+    const unbuilt = withFiles(neither, { [config]: 'CONFIG_VFIO=m\nCONFIG_VFIO_PCI=m\n' });
+    expect(level(unbuilt, 'interface-not-built')).toBe('blocked');
   });
 
   test('iommufd that is there, or only not loaded', () => {
@@ -123,7 +162,10 @@ describe('what guards the kernel', () => {
   test('lockdown', () => {
     expect(level(server, 'lockdown')).toBe('ok');
     const locked = { 'sys/kernel/security/lockdown': 'none [integrity] confidentiality\n' };
-    expect(level(withFiles(server, locked), 'lockdown')).toBe('warning');
+    expect(findings(withFiles(server, locked)).get('lockdown')).toMatchObject({
+      level: 'warning',
+      fix: { commands: [], reboot: true },
+    });
   });
 });
 
@@ -153,6 +195,44 @@ describe('a device', () => {
     expect(findings(machines.hostile, '0000:00:01.0').has('numa')).toBe(false);
   });
 
+  describe('who may open it', () => {
+    const own = {
+      'sys/devices/pci0000:00/0000:00:03.0/0000:03:00.0/vfio-dev/vfio0/dev': '',
+      'dev/vfio/devices/vfio0': '',
+      'dev/iommu': '',
+    };
+
+    /** Nodes that are looked at, for a user who may open none. */
+    function refusedNodes(machine: FakeMachine, bdf: string): string[] {
+      bootMachine(machine);
+      const access = jest.spyOn(fs, 'accessSync').mockImplementation(() => {
+        throw new Error('EACCES');
+      });
+      const refused = examine(bdf).filter(({ id }) => id === 'permission');
+      access.mockRestore();
+      return refused.map(({ level, evidence }) => `${level} ${/\/dev\/(\S*)/.exec(evidence)?.[1]}`);
+    }
+
+    test('of the two ways that one which is taken', () => {
+      expect(refusedNodes(server, PF)).toEqual(['blocked vfio/20', 'blocked vfio/vfio']);
+      expect(refusedNodes(withFiles(server, own), PF)).toEqual([
+        'blocked vfio/devices/vfio0',
+        'blocked iommu',
+      ]);
+    });
+
+    test('before it is bound, by whom', () => {
+      const unbound = findings(machines.arm, '0000:01:00.0');
+      expect(unbound.get('permission')?.level).toBe('ok');
+      const user = jest.spyOn(process, 'getuid').mockReturnValue(1000);
+      expect(refusedNodes(machines.arm, '0000:01:00.0')).toEqual([
+        'warning vfio/1',
+        'blocked vfio/vfio',
+      ]);
+      user.mockRestore();
+    });
+  });
+
   test('who has its nodes open, by process', () => {
     const holder = (node: string) => ({
       ...withFiles(server, {
@@ -167,18 +247,27 @@ describe('a device', () => {
     expect(group).toMatchObject({
       level: 'blocked',
       evidence: expect.stringMatching(/dev\/vfio\/20 is open in qemu \(pid 4711\) by fd \d+$/),
+      fix: { text: expect.stringContaining('held by qemu (pid 4711)'), byHand: ['kill 4711'] },
     });
     expect(level(holder('dev/vfio/devices/vfio0'), 'device-held', PF)).toBe('blocked');
     expect(level(holder('dev/null'), 'group-held', PF)).toBeUndefined();
   });
 });
 
-test('every finding tells what was seen; every fix its risk', () => {
-  const { pciIds: _, ...all } = machines;
-  for (const machine of Object.values(all)) {
+test('every finding tells what was seen; what is not well its fix, risk and reboot', () => {
+  for (const machine of Object.values(machines)) {
     for (const bdf of [undefined, ...Object.keys(machine.devices)]) {
-      for (const [id, { evidence, meaning, fix }] of findings(machine, bdf)) {
+      for (const { id, level, evidence, meaning, fix } of findings(machine, bdf).values()) {
         expect([id, evidence, meaning, fix?.text, fix?.risk]).not.toContain('');
+        if (level === 'ok') continue;
+        expect([id, fix]).toEqual([
+          id,
+          expect.objectContaining({
+            text: expect.any(String),
+            risk: expect.any(String),
+            reboot: expect.any(Boolean),
+          }),
+        ]);
       }
     }
   }

@@ -62,3 +62,22 @@ test('leaving a for-await loop counts its event as done and ends the queue', asy
   }
   expect(done).toHaveBeenCalledTimes(1);
 });
+
+test('leaving with an event that nobody looked at counts it as done: whoever waits for that unmasks', async () => {
+  const done = jest.fn();
+  const queue = new EventQueue(never, () => {});
+  queue.push({ vector: 0, count: 1 }, done);
+  await queue.return();
+  expect(done).toHaveBeenCalledTimes(1);
+  expect((await queue.next()).done).toBe(true);
+});
+
+test('so does leaving a queue that has ended', async () => {
+  const done = jest.fn();
+  const queue = new EventQueue(never, () => {});
+  queue.push({ vector: 0, count: 1 }, done);
+  queue.end();
+  await queue.return();
+  expect(done).toHaveBeenCalledTimes(1);
+  expect((await queue.next()).done).toBe(true);
+});

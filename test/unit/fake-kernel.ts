@@ -6,9 +6,10 @@ import { constants } from 'node:os';
 import * as abi from '../../src/ioctl/abi/constants';
 import { requests } from '../../src/ioctl/abi/requests';
 import * as s from '../../src/ioctl/abi/structs';
-import type { NativeAddon, RegisterAccessors } from '../../src/native';
+import type { NativeAddon } from '../../src/native';
+import { accessors } from './fake-registers';
 
-const { EACCES, EBADF, EBUSY, EINVAL, ENOENT, ENODEV, ENOTTY, EPERM, ERANGE } = constants.errno;
+const { EACCES, EBADF, EBUSY, EEXIST, EINVAL, ENOENT, ENODEV, ENOTTY, EPERM } = constants.errno;
 
 export const DEVICE = { bdf: '0000:01:00.0', vendor: 0x8086, device: 0x10c9, group: 5 };
 const BAR_SIZE = 0x4000;
@@ -30,22 +31,36 @@ export class FakeKernel {
   readonly mappings = new Map<bigint, bigint>();
   /** Fail the next request of this number with this errno. */
   readonly failures = new Map<number, number>();
+  /** What the group knows its device by. */
+  deviceName = DEVICE.bdf;
   vfToken: string | undefined;
   viable = true;
   /** VFIO_DEVICE_FLAGS_* of the device's bus. */
   bus = abi.VFIO_DEVICE_FLAGS_PCI;
+  /** A region of the device's own, which its driver does not count. */
+  uncounted: number | undefined;
   groupHeld = false;
   vfioLoaded = true;
+  /** CONFIG_IOMMUFD_VFIO_CONTAINER. */
+  containersAreIommufd = false;
+  /** What accesses to config space fail with. */
+  configErrno = 0;
+  /** How many vectors the device has, by kind of interrupt. */
+  readonly irqs = new Map([[abi.VFIO_PCI_MSIX_IRQ_INDEX, VECTORS]]);
+  /** How often INTx was unmasked. */
+  unmasked = 0;
   /** How many vectors the machine has for the device. */
   vectorsLeft = VECTORS;
   /** Whether vectors can be added to those that MSI-X was enabled with. */
   dynamicMsix = true;
 
   readonly #files = new Map<number, Kind>();
+  /** Of these, those that nobody has adopted yet. */
+  readonly #handedOver = new Set<number>();
   readonly #ranges = new Map<number, Range>();
   readonly #eventfds = new Map<number, FakeEventfd>();
-  /** Eventfd of each vector, once MSI-X is on. */
-  #vectors: Map<number, number> | undefined;
+  /** Eventfd of each vector, by kind of interrupt that is on. */
+  readonly #vectors = new Map<number, Map<number, number>>();
   #vectorsAllocated = 0;
   #groupAttached = false;
   #iommuSet = false;
@@ -66,6 +81,13 @@ export class FakeKernel {
     ];
   }
 
+  /** A descriptor that somebody else opened. */
+  handOver(kind: Kind): number {
+    const fd = this.#file(kind);
+    this.#handedOver.add(fd);
+    return fd;
+  }
+
   /** The device stops answering: accesses to its mapped regions fault. */
   unplug(): void {
     for (const range of this.#ranges.values()) {
@@ -84,7 +106,7 @@ export class FakeKernel {
   readonly native: NativeAddon = {
     pageSize: 4096,
     open: (path) => this.#open(path),
-    adoptFd: (fd) => fd,
+    adoptFd: (fd) => (this.#handedOver.delete(fd) ? fd : this.#files.has(fd) ? -EEXIST : -EBADF),
     memfdCreate: () => this.#file('memfd'),
     close: (fd) => this.#close(fd),
     closeAsync: async (fd) => this.#close(fd),
@@ -99,6 +121,10 @@ export class FakeKernel {
     ioctlInt: (_fd, request) => this.#setContainer(request),
     ioctlString: () => -EINVAL,
     ioctlStruct: (fd, request, bytes) => this.#ioctlStruct(fd, request, bytes),
+    ioctlPrepare: (fd, request, bytes) => {
+      const kept = bytes.slice();
+      return () => this.#ioctlStruct(fd, request, kept.slice());
+    },
     ioctlStructAsync: async (fd, request, bytes) => this.#ioctlStruct(fd, request, bytes),
     ioctlValueAsync: async (fd, request, value) => this.#ioctlValue(fd, request, value),
     ioctlStringFdAsync: async (fd, _request, text) => this.#getDeviceFd(fd, text),
@@ -124,7 +150,7 @@ export class FakeKernel {
       return 0;
     },
     rangeLock: () => 0,
-    memoryAddress: () => -EINVAL,
+    memoryAddress: () => 0x7f00_0000_0000n,
     rangeAddress: (id) => BigInt(id) << 32n,
     rangeLength: (id) => this.#ranges.get(id)?.memory.byteLength ?? -EBADF,
     rangeBuffer: (id) => this.#ranges.get(id)!.memory,
@@ -142,7 +168,8 @@ export class FakeKernel {
       range.lost[0] = 0;
       return 0;
     },
-    fdRegisters: (fd) => accessors(this.config, () => (this.#files.has(fd) ? 0 : EBADF)),
+    fdRegisters: (fd) =>
+      accessors(this.config, () => (this.#files.has(fd) ? this.configErrno : EBADF)),
 
     eventfdOpen: (listener) => {
       this.#eventfds.set(++this.#nextId, { listener, count: 0 });
@@ -227,7 +254,7 @@ export class FakeKernel {
   #getDeviceFd(fd: number, text: string): number {
     if (this.#files.get(fd) !== 'group' || !this.#iommuSet) return -EINVAL;
     const [name, ...options] = text.split(' ');
-    if (name !== DEVICE.bdf) return -ENODEV;
+    if (name !== this.deviceName) return -ENODEV;
     for (const option of options) if (!option.startsWith('vf_token=')) return -EINVAL;
     const token = options[0]?.slice('vf_token='.length);
     if (this.vfToken !== token) return this.vfToken === undefined ? -EINVAL : -EACCES;
@@ -243,11 +270,13 @@ export class FakeKernel {
       case requests.VFIO_GROUP_GET_STATUS:
         s.vfio_group_status.view(bytes).flags = this.viable ? abi.VFIO_GROUP_FLAGS_VIABLE : 0;
         return 0;
+      case requests.IOMMU_OPTION:
+        return this.containersAreIommufd ? 0 : -ENOTTY;
       case requests.VFIO_IOMMU_GET_INFO:
         return this.#iommuInfo(bytes);
       case requests.VFIO_IOMMU_MAP_DMA: {
         const { iova, size } = s.vfio_iommu_type1_dma_map.view(bytes);
-        if (this.mappings.has(iova)) return -constants.errno.EEXIST;
+        if (this.mappings.has(iova)) return -EEXIST;
         this.mappings.set(iova, size);
         return 0;
       }
@@ -272,7 +301,9 @@ export class FakeKernel {
         if (info.index > abi.VFIO_PCI_REQ_IRQ_INDEX) return -EINVAL;
         info.flags = abi.VFIO_IRQ_INFO_EVENTFD;
         if (!this.dynamicMsix) info.flags |= abi.VFIO_IRQ_INFO_NORESIZE;
-        info.count = info.index === abi.VFIO_PCI_MSIX_IRQ_INDEX ? VECTORS : 0;
+        if (info.index === abi.VFIO_PCI_INTX_IRQ_INDEX)
+          info.flags |= abi.VFIO_IRQ_INFO_MASKABLE | abi.VFIO_IRQ_INFO_AUTOMASKED;
+        info.count = this.irqs.get(info.index) ?? 0;
         return 0;
       }
       case requests.VFIO_DEVICE_SET_IRQS:
@@ -302,11 +333,12 @@ export class FakeKernel {
 
   #regionInfo(bytes: Uint8Array<ArrayBuffer>): number {
     const info = s.vfio_region_info.view(bytes);
-    if (info.index >= abi.VFIO_PCI_VGA_REGION_INDEX) return -EINVAL;
+    if (info.index >= abi.VFIO_PCI_VGA_REGION_INDEX && info.index !== this.uncounted)
+      return -EINVAL;
     info.flags = abi.VFIO_REGION_INFO_FLAG_READ | abi.VFIO_REGION_INFO_FLAG_WRITE;
     info.offset = BigInt(info.index) << 40n;
     if (info.index === abi.VFIO_PCI_CONFIG_REGION_INDEX) info.size = BigInt(CONFIG_SIZE);
-    if (info.index === abi.VFIO_PCI_BAR0_REGION_INDEX) {
+    if ([abi.VFIO_PCI_BAR0_REGION_INDEX, this.uncounted].includes(info.index)) {
       info.flags |= abi.VFIO_REGION_INFO_FLAG_MMAP;
       info.size = BigInt(BAR_SIZE);
     }
@@ -314,34 +346,39 @@ export class FakeKernel {
   }
 
   #setIrqs(bytes: Uint8Array<ArrayBuffer>): number {
-    const { flags, start, count } = s.vfio_irq_set.view(bytes);
+    const { flags, index, start, count } = s.vfio_irq_set.view(bytes);
     if (flags & abi.VFIO_IRQ_SET_DATA_EVENTFD) {
       const data = new DataView(bytes.buffer, bytes.byteOffset + s.vfio_irq_set.size);
-      return this.#setVectors(
-        start,
-        Array.from({ length: count }, (_, i) => data.getInt32(4 * i, true)),
-      );
+      const fds = Array.from({ length: count }, (_, i) => data.getInt32(4 * i, true));
+      return this.#setVectors(index, start, fds);
     }
-    if (!this.#vectors) return -EINVAL;
-    if (count === 0) this.#vectors = undefined;
+    const vectors = this.#vectors.get(index);
+    if (!vectors) return -EINVAL;
+    if (flags & abi.VFIO_IRQ_SET_ACTION_UNMASK) {
+      this.unmasked += 1;
+      return 0;
+    }
+    if (count === 0) this.#vectors.delete(index);
     for (let vector = start; vector < start + count; vector++) {
-      this.#signal(this.#vectors?.get(vector) ?? -1, 1);
+      this.#signal(vectors.get(vector) ?? -1, 1);
     }
     return 0;
   }
 
-  #setVectors(start: number, fds: readonly number[]): number {
+  #setVectors(index: number, start: number, fds: readonly number[]): number {
     const end = start + fds.length;
-    if (!this.#vectors) {
+    let vectors = this.#vectors.get(index);
+    if (!vectors) {
       if (end > this.vectorsLeft) return this.vectorsLeft;
-      this.#vectors = new Map();
+      vectors = new Map();
+      this.#vectors.set(index, vectors);
       this.#vectorsAllocated = end;
     }
     const fixed = !this.dynamicMsix && end > this.#vectorsAllocated;
     const bad = fixed || fds.some((fd) => fd >= 0 && !this.#eventfds.has(fd));
     for (const [i, fd] of fds.entries()) {
-      if (bad || fd < 0) this.#vectors.delete(start + i);
-      else this.#vectors.set(start + i, fd);
+      if (bad || fd < 0) vectors.delete(start + i);
+      else vectors.set(start + i, fd);
     }
     return bad ? -EINVAL : 0;
   }
@@ -367,34 +404,4 @@ function takeCount(eventfd: FakeEventfd): number {
   const { count } = eventfd;
   eventfd.count = 0;
   return count;
-}
-
-function accessors(view: DataView, state: () => number): RegisterAccessors {
-  let closed = false;
-  const refuse = (offset: number, width: number): number => {
-    if (closed) return -EBADF;
-    if (state()) return -state();
-    if (!Number.isInteger(offset) || offset < 0 || offset + width > view.byteLength) return -ERANGE;
-    return offset % width ? -EINVAL : 0;
-  };
-  const put = (write: () => void): number => {
-    write();
-    return 0;
-  };
-  return {
-    read8: (o) => refuse(o, 1) || view.getUint8(o),
-    read16: (o) => refuse(o, 2) || view.getUint16(o, true),
-    read32: (o) => refuse(o, 4) || view.getUint32(o, true),
-    read64: (o) => refuse(o, 8) || view.getBigUint64(o, true),
-    read64LoHi: () => -EINVAL,
-    readBatch32: () => -EINVAL,
-    write8: (o, v) => refuse(o, 1) || put(() => view.setUint8(o, v)),
-    write16: (o, v) => refuse(o, 2) || put(() => view.setUint16(o, v, true)),
-    write32: (o, v) => refuse(o, 4) || put(() => view.setUint32(o, v, true)),
-    write64: (o, v) => refuse(o, 8) || put(() => view.setBigUint64(o, v, true)),
-    write64LoHi: () => -EINVAL,
-    close: () => {
-      closed = true;
-    },
-  };
 }

@@ -1,5 +1,5 @@
 /**
- * Stands in for src/native.ts: a device that can be migrated, behind one descriptor. Its data is in
+ * Stands in for src/native.ts: devices that can be migrated, each behind one descriptor. Their data is in
  * files, so that reads and writes of it are real. Before the end of a change of state, `hold` may wait.
  */
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,7 +13,8 @@ import { requests } from '../../src/ioctl/abi/requests';
 import { vfio_device_feature } from '../../src/ioctl/abi/structs';
 import type { NativeAddon } from '../../src/native';
 
-export const FD = 3;
+/** Descriptors of devices: no file of this process is near. */
+const FIRST_FD = 1_000_000;
 const { EBADF, EINVAL, ENOTTY } = constants.errno;
 const S = {
   stop: abi.VFIO_DEVICE_STATE_STOP,
@@ -28,6 +29,7 @@ export class FakeMigration {
   readonly early = Buffer.from('early;');
   readonly whole = Buffer.from('early;late.');
   readonly flags: number;
+  readonly fd = FIRST_FD + booted.length;
   state = S.running;
   /** States that were asked for, in the order that they were reached or refused. */
   readonly asked: number[] = [];
@@ -56,16 +58,19 @@ export class FakeMigration {
     return readFileSync(this.#file('in'), 'latin1');
   }
 
+  has(fd: number): boolean {
+    return fd === this.fd || this.#dataFds.has(fd);
+  }
+
   reset = async (): Promise<void> => {
     this.state = S.running;
   };
 
   remove(): void {
-    rmSync(this.#directory, { recursive: true });
+    rmSync(this.#directory, { recursive: true, force: true });
   }
 
   readonly native: Partial<NativeAddon> = {
-    adoptFd: (fd) => fd,
     close: (fd) => {
       if (!this.#dataFds.delete(fd)) return -EBADF;
       closeSync(fd);
@@ -93,7 +98,7 @@ export class FakeMigration {
         this.precopyInfo2 === 'on' ? abi.VFIO_PRECOPY_INFO_REINIT : 0;
       return 0;
     }
-    if (fd !== FD || request !== requests.VFIO_DEVICE_FEATURE) return -ENOTTY;
+    if (fd !== this.fd || request !== requests.VFIO_DEVICE_FEATURE) return -ENOTTY;
     const { arg, data } = view(bytes);
     switch (arg.flags & VFIO_DEVICE_FEATURE_MASK) {
       case f.VFIO_DEVICE_FEATURE_MIGRATION:
@@ -152,13 +157,23 @@ function view(bytes: Uint8Array<ArrayBuffer>) {
   return { arg: vfio_device_feature.view(bytes), data: bytes.subarray(vfio_device_feature.size) };
 }
 
-let current: FakeMigration;
+const booted: FakeMigration[] = [];
 
 export function bootFakeMigration(flags?: number): FakeMigration {
-  current = new FakeMigration(flags);
-  return current;
+  const fake = new FakeMigration(flags);
+  booted.push(fake);
+  return fake;
 }
 
+type OfDescriptor = (fd: number, ...rest: unknown[]) => unknown;
+
+/** Calls go to the device whose descriptor they name. */
 export const native = new Proxy({} as NativeAddon, {
-  get: (_, name: keyof NativeAddon) => current.native[name],
+  get: (_, name: keyof NativeAddon) => {
+    const call: OfDescriptor = (fd, ...rest) => {
+      const fake = booted.find((one) => one.has(fd));
+      return fake ? (fake.native[name] as OfDescriptor)(fd, ...rest) : -EBADF;
+    };
+    return call;
+  },
 });

@@ -40,6 +40,12 @@ export function rangesLent(): number {
 /** Descriptors that the library took over. */
 export const adopted = new Set<number>();
 
+function adopt(result: number, bytes: Uint8Array, fdAt: number | undefined): number {
+  if (result < 0 || fdAt === undefined) return result;
+  adopted.add(new DataView(bytes.buffer, bytes.byteOffset).getInt32(fdAt, true));
+  return result;
+}
+
 function ioctl(fd: number, request: number, bytes: Uint8Array): number {
   const argument = bytes as Uint8Array<ArrayBuffer>;
   const size = new DataView(argument.buffer, argument.byteOffset).getUint32(0, true);
@@ -50,18 +56,29 @@ function ioctl(fd: number, request: number, bytes: Uint8Array): number {
 /** The one descriptor there is. */
 export const FD = 3;
 
+/** Descriptors that were closed. */
+export const closed: number[] = [];
+
 const addon: Partial<NativeAddon> = {
   pageSize: PAGE,
   adoptFd: (fd) => {
     adopted.add(fd);
     return fd;
   },
-  ioctlStruct: ioctl,
-  ioctlStructAsync: async (fd, request, bytes) => {
+  close: (fd) => {
+    closed.push(fd);
+    return 0;
+  },
+  closeAsync: async (fd) => {
+    closed.push(fd);
+    return 0;
+  },
+  ioctlStruct: (fd, request, bytes, fdAt) => adopt(ioctl(fd, request, bytes), bytes, fdAt),
+  ioctlStructAsync: async (fd, request, bytes, fdAt) => {
     const copy = bytes.slice();
     // The kernel runs on another thread: what is lent has to last until then.
     await new Promise(setImmediate);
-    const result = ioctl(fd, request, copy);
+    const result = adopt(ioctl(fd, request, copy), copy, fdAt);
     bytes.set(copy);
     return result;
   },

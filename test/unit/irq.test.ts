@@ -1,4 +1,5 @@
 import { type Device, Eventfd, type Irq, openDevice } from 'vfio';
+import { VFIO_PCI_INTX_IRQ_INDEX } from '../../src/ioctl/abi/constants';
 import { requests } from '../../src/ioctl/abi/requests';
 import { DEVICE, type FakeKernel } from './fake-kernel';
 import { bootFakeKernel } from './fake-native';
@@ -138,6 +139,34 @@ test('a vector that is handed over is seen by the holder of the eventfd only', a
   expect(() => eventfd.fd).toThrow(expect.objectContaining({ code: 'ERR_VFIO_CLOSED' }));
 });
 
+test('a vector that is on is handed over in one request: the kind of interrupt is never off', async () => {
+  const eventfd = new Eventfd();
+  await msix.enable([2]);
+  msix.trigger(2);
+  const requested = jest.spyOn(kernel.native, 'ioctlStructAsync');
+  await msix.handOver(2, eventfd);
+  expect(requested).toHaveBeenCalledTimes(1);
+  // What was signaled before is told here.
+  expect(heard).toEqual({ 2: 1 });
+  expect(await triggered()).toEqual({ 2: 1 });
+  expect(eventfd.read()).toBe(1);
+  expect(msix.enabled).toEqual([2]);
+  eventfd.close();
+});
+
+test('a vector that cannot be handed over stays with whoever had it, or is off', async () => {
+  await msix.enable([2]);
+  await expect(msix.handOver(2, { fd: 99 })).rejects.toMatchObject({ code: 'EINVAL' });
+  expect(await triggered()).toEqual({ 2: 1 });
+  const eventfd = new Eventfd();
+  await msix.handOver(2, eventfd);
+  eventfd.close();
+  await expect(msix.handOver(2, { fd: 99 })).rejects.toMatchObject({ code: 'EINVAL' });
+  expect(msix.enabled).toEqual([]);
+  await msix.enable([1]);
+  expect(await triggered()).toEqual({ 1: 1, 2: 1 });
+});
+
 test('a listener that throws keeps no other from its event', async () => {
   let uncaught: () => void = () => {};
   msix.on(() => {
@@ -153,6 +182,51 @@ test('a listener that throws keeps no other from its event', async () => {
   await triggered();
   expect(after).toHaveBeenCalledTimes(1);
   expect(uncaught).toThrow('on purpose');
+});
+
+describe('INTx', () => {
+  let intx: Irq;
+
+  beforeEach(() => {
+    kernel.irqs.set(VFIO_PCI_INTX_IRQ_INDEX, 1);
+    intx = dev.irq('intx');
+  });
+
+  /** A listener that is at its first event until the returned function is called. */
+  async function busy(): Promise<() => Promise<void>> {
+    let finish = () => {};
+    const held = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    const off = intx.on(() => held);
+    intx.trigger();
+    await new Promise(setImmediate);
+    off();
+    return async () => {
+      finish();
+      await new Promise(setImmediate);
+    };
+  }
+
+  test('is unmasked once its listeners are done', async () => {
+    await intx.enable();
+    const finish = await busy();
+    expect(kernel.unmasked).toBe(0);
+    await finish();
+    expect(kernel.unmasked).toBe(1);
+  });
+
+  test.each([
+    ['enabled anew', () => intx.enable([0], { unmask: 'manual' })],
+    ['disabled and added', () => intx.disable().then(() => intx.add([0]))],
+    ['removed and added', () => intx.remove([0]).then(() => intx.add([0]))],
+  ])('%s, is not unmasked by who heard it before', async (_, renew) => {
+    await intx.enable();
+    const finish = await busy();
+    await renew();
+    await finish();
+    expect(kernel.unmasked).toBe(0);
+  });
 });
 
 test('once() takes one event, and lets go of an aborted wait', async () => {

@@ -1,12 +1,12 @@
 /** Streams of migration on a device that is made up: what a driver does wrong, and what comes at the wrong moment. */
 import { constants } from 'node:os';
-import { Readable } from 'node:stream';
+import { Readable, Writable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { finished, pipeline } from 'node:stream/promises';
 import { Migration } from '../../src/device/migration/migration';
 import { closedError } from '../../src/errors';
 import * as abi from '../../src/ioctl/abi/migration-constants';
-import { bootFakeMigration, type FakeMigration, FD } from './fake-migration';
+import { bootFakeMigration, type FakeMigration } from './fake-migration';
 
 jest.mock('../../src/native', () => require('./fake-migration'));
 
@@ -14,15 +14,16 @@ let fake: FakeMigration;
 let closed: boolean;
 
 /** As a device makes it: its descriptor, as long as it is open. */
-function migrationOf(device: FakeMigration): Migration {
+function migrationOf(device: FakeMigration, isolated = true): Migration {
   closed = false;
   return new Migration(
     'mdev',
     () => {
       if (closed) throw closedError('mdev');
-      return FD;
+      return device.fd;
     },
     device.reset,
+    () => isolated,
   );
 }
 
@@ -88,6 +89,14 @@ describe('saveState', () => {
     expect(fake.asked).toEqual([STOP_COPY, STOP]);
   });
 
+  test('a device whose state is being given already is left to whoever takes it', async () => {
+    const migration = boot();
+    const data = await migration.setState('pre-copy');
+    await expect(buffer(migration.saveState())).rejects.toThrow(code('ERR_VFIO_MIGRATION_STATE'));
+    expect(migration.state).toBe('pre-copy');
+    await data!.close();
+  });
+
   test('a device that was stopped by its user is not set running for pre-copy', async () => {
     const migration = boot();
     await migration.setState('stop');
@@ -132,6 +141,29 @@ describe('saveState', () => {
     expect(migration.state).toBe('running');
   });
 
+  test('destroyed with everything read from the device, but not taken: it runs again', async () => {
+    const migration = boot();
+    const progress = jest.fn();
+    const saved = migration.saveState({ onProgress: progress });
+    const never = new Writable({ highWaterMark: 1, write: () => {} });
+    const saving = pipeline(saved, never);
+    await idle();
+    expect(progress).toHaveBeenLastCalledWith(fake.whole.length);
+    never.destroy(new Error('cable'));
+    await expect(saving).rejects.toThrow('cable');
+    await idle();
+    expect(migration.state).toBe('running');
+  });
+
+  test('what went before is not forgotten: running-p2p stays that', async () => {
+    const migration = boot();
+    await migration.setState('running-p2p');
+    const saved = migration.saveState();
+    saved.once('data', () => saved.destroy());
+    await new Promise((resolve) => saved.once('close', resolve));
+    expect(migration.state).toBe('running-p2p');
+  });
+
   test('what went before is not forgotten: an aborted save of a stopped device leaves it stopped', async () => {
     const migration = boot();
     await migration.setState('stop');
@@ -171,6 +203,16 @@ describe('loadState', () => {
     expect(migration.state).toBe('running');
   });
 
+  test('without an IOMMU it is refused before the kernel is asked; saving is not', async () => {
+    fake = bootFakeMigration();
+    const migration = migrationOf(fake, false);
+    const loading = pipeline(Readable.from([Buffer.from('x')]), migration.loadState());
+    await expect(loading).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
+    expect([fake.asked, migration.state]).toEqual([[], 'running']);
+    expect(await buffer(migration.saveState())).toEqual(fake.whole);
+    await idle();
+  });
+
   test('destroyed while the driver takes its time over the verdict: the reset comes last', async () => {
     const migration = boot();
     const loading = migration.loadState({ finalState: 'stop' });
@@ -183,6 +225,74 @@ describe('loadState', () => {
     await expect(finished(loading)).rejects.toThrow('enough');
     await idle();
     expect(migration.state).toBe('running');
+  });
+});
+
+describe('moveTo', () => {
+  let other: FakeMigration;
+  let source: Migration;
+  let target: Migration;
+
+  beforeEach(() => {
+    source = boot();
+    other = bootFakeMigration();
+    target = migrationOf(other);
+  });
+  afterEach(() => {
+    expect(other.left).toBe(0);
+    other.remove();
+  });
+
+  const states = () => [source.state, target.state];
+
+  test('the source is stopped and the target runs, by the time it resolves', async () => {
+    const progress = jest.fn();
+    await source.moveTo(target, { onProgress: progress });
+    expect(states()).toEqual(['stop', 'running']);
+    expect(other.received).toBe(fake.whole.toString());
+    expect(progress).toHaveBeenLastCalledWith(fake.whole.length);
+    await source.moveTo(target, { from: 'stop', finalState: 'stop' });
+    expect(states()).toEqual(['stop', 'stop']);
+  });
+
+  test('the target refuses what it was given, all of it: the source runs again', async () => {
+    await source.setState('running-p2p');
+    other.failures.set(RUNNING, { errno: EINVAL, reached: RESUMING });
+    // The source stopped as the last byte went.
+    other.hold = async (state) => {
+      if (state !== RUNNING) return;
+      await idle();
+      expect(source.state).toBe('stop');
+    };
+    await expect(source.moveTo(target)).rejects.toThrow(code('EINVAL'));
+    expect(states()).toEqual(['running-p2p', 'running']);
+  });
+
+  test('an abort while the target takes its time over the verdict: it is reset, the source runs', async () => {
+    const controller = new AbortController();
+    other.hold = async (state) => {
+      if (state !== STOP) return;
+      controller.abort(new Error('enough'));
+      await idle();
+    };
+    const moving = source.moveTo(target, { signal: controller.signal, finalState: 'stop' });
+    await expect(moving).rejects.toThrow();
+    expect(states()).toEqual(['running', 'running']);
+  });
+
+  test('the source fails to stop once the target runs: it is not set running again', async () => {
+    fake.failures.set(STOP, { errno: EIO, reached: STOP_COPY });
+    await expect(source.moveTo(target)).rejects.toThrow(code('EIO'));
+    expect(states()).toEqual(['stop-copy', 'running']);
+  });
+
+  test('neither moves nor goes back: both errors', async () => {
+    other.failures.set(RUNNING, { errno: EFAULT, reached: RESUMING });
+    fake.failures.set(RUNNING, { errno: EIO, reached: STOP });
+    await expect(source.moveTo(target)).rejects.toMatchObject({
+      message: expect.stringContaining('not running again'),
+      errors: [{ code: 'EFAULT' }, { code: 'EIO' }],
+    });
   });
 });
 

@@ -3,8 +3,10 @@ import { QueuePair } from '../../examples/nvme/queue';
 import { COMPLETION_WORDS, SUBMISSION_WORDS } from '../../examples/nvme/registers';
 
 export function memory(size: number, iova = 0x1_0000n) {
+  const u32 = new Uint32Array(size / 4);
   return {
-    u32: new Uint32Array(size / 4),
+    u32,
+    u64: new BigUint64Array(u32.buffer),
     iova,
     iovaLo: Number(iova & 0xffff_ffffn),
     iovaHi: Number(iova >> 32n),

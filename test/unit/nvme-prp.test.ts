@@ -38,7 +38,7 @@ test.each(IOVAS)('every transfer from %d on is the memory in order', (iova) => {
     const pointer = new DataPointer({ iova, size }, list);
     for (const bytes of SIZES.filter((n) => n <= size)) {
       const words = new Uint32Array(16);
-      pointer.point(words, 0, bytes);
+      pointer.point(new BigUint64Array(words.buffer), 0, bytes);
       let expected = iova;
       let total = 0;
       for (const [address, piece] of transferred(words, bytes, list.u32)) {

@@ -18,8 +18,8 @@ test('a command is written where the controller fetches it, and told by one door
   const fake = new FakeQueue(8, 3, 16);
   const { queue, bar } = fake;
   queue.words.fill(0xffff_ffff);
-  const first = queue.claim(Io.WRITE, 7);
-  expect(queue.claim(Io.WRITE, 7)).toBe(first);
+  const first = queue.claimCleared(Io.WRITE, 7);
+  expect(queue.claimCleared(Io.WRITE, 7)).toBe(first);
   const slot = queue.push();
   expect([...queue.words.subarray(first, first + 16)]).toEqual([
     Io.WRITE | (slot << 16),

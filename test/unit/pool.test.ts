@@ -326,6 +326,25 @@ describe('bursts of indices', () => {
     expect(() => pool.giveIndices(ids, 8, 1)).toThrow(code('ERR_VFIO_OUT_OF_RANGE'));
   });
 
+  test.each([
+    [0, Number.NaN],
+    [0, 1.5],
+    [0.5, 1],
+    [-1, 2],
+    [Number.NaN, 1],
+  ])('from %d on, %d of them: refused, and the pool is as it was', async (start, count) => {
+    const pool = await createPool(new FakeSpace(), { size: 64, count: 6 });
+    pool.takeIndices(ids, 0, 2);
+    for (const refused of [
+      () => pool.takeIndices(ids, start, count),
+      () => pool.giveIndices(ids, start, count),
+    ]) {
+      expect(refused).toThrow(code('ERR_VFIO_INVALID_ARGUMENT'));
+    }
+    expect(pool.available).toBe(4);
+    expect(pool.takeIndices(ids, 2, 6)).toBe(4);
+  });
+
   test('not from a closed pool', async () => {
     const pool = await createPool(new FakeSpace(), { size: 64, count: 6 });
     pool.takeIndices(ids, 0, 3);

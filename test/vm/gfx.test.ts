@@ -41,6 +41,9 @@ if (!hasGpus) console.info('no mdpy and mbochs in this kernel: planes of GPUs ar
     const plane = gfx.plane()!;
     expect(plane).toMatchObject({ format: XR24, stride: plane.width * 4 });
     const { region: index } = plane.where as { region: number };
+    // It is beyond those that the driver counts.
+    expect(index).toBeGreaterThanOrEqual(device.info.numRegions);
+    expect(device.regions().map((region) => region.index)).toContain(index);
     const region = device.region(index);
     expect([region.mapped, region.size >= plane.stride * plane.height]).toEqual([true, true]);
     region.write32(plane.size - 4, 0x00ff_8040);

@@ -47,5 +47,7 @@ export function vfioResources(): string[] {
     }
   });
   const maps = readFileSync('/proc/self/maps', 'utf8').split('\n');
-  return [...fds, ...maps].filter((name) => /vfio|eventfd/.test(name) && !name.includes('.node'));
+  return [...fds, ...maps].filter(
+    (name) => /vfio|eventfd|mtty/.test(name) && !name.includes('.node'),
+  );
 }

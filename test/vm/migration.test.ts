@@ -4,10 +4,11 @@ import { existsSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { PassThrough, Readable, Transform } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { pipeline } from 'node:stream/promises';
-import { type Device, type MigrationState, openDevice } from 'vfio';
+import { finished, pipeline } from 'node:stream/promises';
+import { createMdev, type Device, type MigrationState, openDevice, removeMdev } from 'vfio';
+import { LoadStream } from '../../src/device/migration/load-stream';
 import { IOMMUFD_PATH } from '../../src/dma/container';
-import { bound, findDevice } from './lab-devices';
+import { bound, findDevice, vfioResources } from './lab-devices';
 import { hasMtty, hear, openMtty, removeMttys, say } from './mtty';
 
 const code = (expected: string) => expect.objectContaining({ name: 'VfioError', code: expected });
@@ -21,6 +22,21 @@ test('a device whose driver knows nothing of its state says so', async () => {
 });
 
 if (!hasMtty) console.info('no mtty in this kernel: migration is not run');
+(hasMtty ? test : test.skip)('its removal waits until it is closed, and asks nobody', async () => {
+  const uuid = await createMdev({ parent: 'mtty', id: 'mtty-1' });
+  const device = await openDevice(uuid);
+  expect(device.irqKinds()).toEqual(['intx', 'msi']);
+  expect(() => device.on('request', () => {})).toThrow(code('ERR_VFIO_NO_INTERRUPT'));
+  let removed = false;
+  const removing = removeMdev(uuid).then(() => {
+    removed = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  expect([removed, device.closed]).toEqual([false, false]);
+  await device.close();
+  await removing;
+});
+
 const backends = existsSync(IOMMUFD_PATH) ? (['group', 'iommufd'] as const) : (['group'] as const);
 
 (hasMtty ? describe.each(backends) : describe.skip.each(backends))('mtty by %s', (backend) => {
@@ -46,10 +62,9 @@ const backends = existsSync(IOMMUFD_PATH) ? (['group', 'iommufd'] as const) : ([
   test('a conversation goes on with the other device', async () => {
     say(source, 'ping ');
     const progress: number[] = [];
-    await pipeline(
-      source.migration.saveState({ onProgress: (bytes) => progress.push(bytes) }),
-      target.migration.loadState(),
-    );
+    await source.migration.moveTo(target.migration, {
+      onProgress: (bytes) => progress.push(bytes),
+    });
     expect([source.migration.state, target.migration.state]).toEqual(['stop', 'running']);
     expect(progress.length).toBeGreaterThanOrEqual(2);
     say(target, 'pong');
@@ -158,24 +173,46 @@ const backends = existsSync(IOMMUFD_PATH) ? (['group', 'iommufd'] as const) : ([
     expect(target.migration.state).toBe('running');
   });
 
-  test('an abort, or a fault on the way: both run again, and no descriptor is left', async () => {
+  test.each([
+    ['an abort', () => new Transform({ highWaterMark: 1, transform: () => {} })],
+    ['a cut way', () => new PassThrough().once('data', cut)],
+  ])('%s: both run again, and no descriptor is left', async (_, way) => {
     say(source, 'still here');
+    const before = vfioResources();
+    const saved = source.migration.saveState();
+    const loaded = target.migration.loadState();
     const controller = new AbortController();
-    const { signal } = controller;
-    const never = new Transform({ transform: () => controller.abort(new Error('enough')) });
-    const aborted = pipeline(source.migration.saveState(), never, target.migration.loadState(), {
-      signal,
-    });
-    await expect(aborted).rejects.toThrow();
-    await settled(source, target);
-    const broken = new PassThrough();
-    broken.once('data', () => broken.destroy(new Error('cable')));
-    await expect(
-      pipeline(source.migration.saveState(), broken, target.migration.loadState()),
-    ).rejects.toThrow();
-    await settled(source, target);
+    const moving = pipeline(saved, way(), loaded, { signal: controller.signal });
+    const refused = expect(moving).rejects.toThrow();
+    // By now everything was read from the source, and nobody has taken any of it.
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    controller.abort(new Error('enough'));
+    await refused;
+    // Streams are destroyed in the background.
+    await Promise.allSettled([finished(saved), finished(loaded)]);
+    expect([source.migration.state, target.migration.state]).toEqual(['running', 'running']);
+    expect(vfioResources()).toEqual(before);
     expect(hear(source)).toBe('still here');
     await pipeline(source.migration.saveState(), target.migration.loadState());
+  });
+
+  test('the target refuses what came spoiled: the source goes on, and can be moved after all', async () => {
+    say(source, 'ping ');
+    const before = vfioResources();
+    jest.spyOn(target.migration, 'loadState').mockImplementationOnce((options) => {
+      const loaded = new LoadStream(target.migration, options ?? {});
+      const write = loaded._write.bind(loaded);
+      loaded._write = (chunk, ...rest) => write(Buffer.from(chunk).fill(0xff, 0, 8), ...rest);
+      return loaded;
+    });
+    await expect(source.migration.moveTo(target.migration)).rejects.toThrow(
+      expect.objectContaining({ code: 'EFAULT' }),
+    );
+    expect([source.migration.state, target.migration.state]).toEqual(['running', 'running']);
+    expect(vfioResources()).toEqual(before);
+    say(source, 'pong');
+    await source.migration.moveTo(target.migration);
+    expect(hear(target)).toBe('ping pong');
   });
 
   test('a device that is closed in the middle takes its data with it', async () => {
@@ -185,10 +222,6 @@ const backends = existsSync(IOMMUFD_PATH) ? (['group', 'iommufd'] as const) : ([
   });
 });
 
-/** Streams are destroyed in the background. */
-async function settled(...devices: Device[]): Promise<void> {
-  for (const { migration } of devices) {
-    for (let left = 200; left > 0 && migration.state !== 'running'; left--)
-      await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+function cut(this: PassThrough): void {
+  this.destroy(new Error('cable'));
 }

@@ -7,7 +7,10 @@ const IOMMU_TEST_CMD = 0x3ba0;
 const OP_MOCK_DOMAIN_REPLACE = 10;
 const OP_MOCK_DOMAIN_FLAGS = 12;
 const OP_DIRTY = 13;
+const OP_MD_CHECK_IOTLB = 14;
 const OP_TRIGGER_IOPF = 15;
+const OP_DEV_CHECK_CACHE = 16;
+const OP_TRIGGER_VEVENT = 17;
 const OP_PASID_ATTACH = 18;
 const OP_PASID_REPLACE = 19;
 const OP_PASID_DETACH = 20;
@@ -105,6 +108,27 @@ export class MockDevice {
         args.setBigUint64(32, bitmap.address, true);
       });
     });
+  }
+
+  /** What the IOMMU remembers of a nested page table; @throws unless it is `expected` */
+  checkIotlb(hwpt: number, entry: number, expected: number): void {
+    command(this.#iommufd, OP_MD_CHECK_IOTLB, hwpt, (args) => {
+      args.setUint32(0, entry, true);
+      args.setUint32(4, expected, true);
+    });
+  }
+
+  /** What the IOMMU remembers of the device itself; @throws unless it is `expected` */
+  checkCache(entry: number, expected: number): void {
+    command(this.#iommufd, OP_DEV_CHECK_CACHE, this.id, (args) => {
+      args.setUint32(0, entry, true);
+      args.setUint32(4, expected, true);
+    });
+  }
+
+  /** Something happens to the device that its virtual IOMMU is to be told of. */
+  raiseEvent(): void {
+    command(this.#iommufd, OP_TRIGGER_VEVENT, 0, (args) => args.setUint32(0, this.id, true));
   }
 
   /** A page request: it wants to read what is not mapped. */

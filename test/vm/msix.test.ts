@@ -1,5 +1,5 @@
 /** MSI-X on igb: vectors that come and go, and counts that add up. */
-import { type Device, Eventfd, type Irq, type IrqEvent, openDevice } from 'vfio';
+import { type Device, Eventfd, findCapability, type Irq, type IrqEvent, openDevice } from 'vfio';
 import { bound, findDevice } from './lab-devices';
 
 /** 82576 datasheet, 8.8: interrupts. */
@@ -131,6 +131,24 @@ test('a vector is handed over to a raw eventfd and taken back', async () => {
   await expect(msix.handOver(2, eventfd)).rejects.toMatchObject({ code: 'ERR_VFIO_CLOSED' });
   await expect(msix.handOver(2, { fd: 0 })).rejects.toMatchObject({ code: 'EINVAL' });
   expect(msix.enabled).toEqual([0, 1]);
+});
+
+test('the only vector changes hands with MSI-X on all the time, and stays where it is if it cannot', async () => {
+  await armDevice();
+  await msix.enable([0]);
+  const capability = () => findCapability(dev.configSpace(), 'msix');
+  await expect(msix.handOver(0, { fd: 0 })).rejects.toMatchObject({ code: 'EINVAL' });
+  deviceRaises(0);
+  await settled({ 0: 1 });
+  const eventfd = new Eventfd();
+  await msix.handOver(0, eventfd);
+  expect(capability()).toMatchObject({ enabled: true });
+  deviceRaises(0);
+  await settled({ 0: 1 });
+  expect(eventfd.read()).toBe(1);
+  await msix.remove([0]);
+  expect(capability()).toMatchObject({ enabled: false });
+  eventfd.close();
 });
 
 test('what was signaled before its vector is turned off is told', async () => {

@@ -18,7 +18,6 @@ export class LoadStream extends Writable {
   #data: MigrationData | undefined;
   /** Where the device was before. */
   #from: MigrationState | undefined;
-  #loaded = false;
   #bytes = 0;
 
   constructor(migration: Migration, options: LoadOptions) {
@@ -60,7 +59,8 @@ export class LoadStream extends Writable {
   }
 
   async #undo(): Promise<void> {
-    if (this.#loaded) return;
+    // Whoever was told of no end takes it that the other side has the device still.
+    if (this.writableFinished) return;
     // Refused, or failed before anything happened.
     if (!this.#data && this.#migration.state === this.#from) return;
     await this.#migration.recover();
@@ -70,6 +70,5 @@ export class LoadStream extends Writable {
     await this.#data!.close();
     // The driver looks at the data as a whole now.
     await this.#migration.setState(this.#options.finalState ?? 'running');
-    this.#loaded = true;
   }
 }

@@ -5,6 +5,7 @@ import { VFIO_MIGRATION_P2P, VFIO_MIGRATION_PRE_COPY } from '../../ioctl/abi/mig
 import * as ioctl from '../../ioctl/migration';
 import { MigrationData } from './data';
 import { type LoadOptions, LoadStream } from './load-stream';
+import { type MoveOptions, move } from './move';
 import { type SaveOptions, SaveStream } from './save-stream';
 import {
   assertArc,
@@ -20,18 +21,26 @@ export class Migration {
   readonly #device: string;
   readonly #fd: () => number;
   readonly #reset: () => Promise<void>;
+  readonly #isolated: () => boolean;
   readonly #open = new Set<MigrationData>();
   /** Changes of state happen one after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
   /**
-   * Made by the device. `fd` throws ERR_VFIO_CLOSED once the device is closed.
+   * Made by the device. `fd` throws ERR_VFIO_CLOSED once the device is closed; `isolated`: whether an
+   * IOMMU confines its DMA.
    * @throws ERR_VFIO_UNSUPPORTED if it cannot be migrated
    */
-  constructor(device: string, fd: () => number, reset: () => Promise<void>) {
+  constructor(
+    device: string,
+    fd: () => number,
+    reset: () => Promise<void>,
+    isolated: () => boolean,
+  ) {
     this.#device = device;
     this.#fd = fd;
     this.#reset = reset;
+    this.#isolated = isolated;
     const flags = migrationFlags(device, fd());
     this.capabilities = {
       p2p: (flags & VFIO_MIGRATION_P2P) !== 0,
@@ -53,8 +62,8 @@ export class Migration {
    * Put the device into a state; the kernel goes by way of those between. Into stop-copy (unless from
    * a pre-copy state, whose data goes on), pre-copy and resuming, it resolves to the data, to be closed
    * by the caller. Does nothing if the device is in it already. Waits for changes of state asked for before.
-   * @throws ERR_VFIO_MIGRATION_STATE for an arc that does not exist, before the kernel is asked; else
-   * what the driver makes of the data it was given: EINVAL, EFAULT, ENOMEM
+   * @throws ERR_VFIO_MIGRATION_STATE for an arc that does not exist, ERR_VFIO_UNSUPPORTED for resuming
+   * without an IOMMU, both before the kernel is asked; else what the driver makes of the data it was given: EINVAL, EFAULT, ENOMEM
    */
   setState(state: MigrationState): Promise<MigrationData | undefined> {
     return this.#inTurn(() => this.#goTo(state));
@@ -67,9 +76,9 @@ export class Migration {
 
   /**
    * The device's state, as a stream of bytes that only the same driver understands. A running device
-   * gives what it can while it runs (pre-copy), is stopped, and gives the rest. At the end of the
-   * stream it is stopped; if the stream is destroyed before (an error, a signal), it runs again, or is
-   * stopped if it was.
+   * gives what it can while it runs (pre-copy), is stopped, and gives the rest. Once the stream has
+   * ended it is stopped; if the stream is destroyed before (an error, a signal), even with nothing left
+   * to read from the device, it is as it was: running, or stopped.
    */
   saveState(options: SaveOptions = {}): Readable {
     return new SaveStream(this, options);
@@ -82,6 +91,16 @@ export class Migration {
    */
   loadState(options: LoadOptions = {}): Writable {
     return new LoadStream(this, options);
+  }
+
+  /**
+   * Move the device's state to another device of this process: this one is stopped then, and the other
+   * runs, or is in `options.finalState`. If that fails, even by the other refusing all that it was given,
+   * this one is as it was, running or stopped, and the other was reset: both by the time it rejects.
+   * @throws what the driver makes of the data, ERR_VFIO_MIGRATION_STATE, the reason of `options.signal`
+   */
+  moveTo(target: Migration, options: MoveOptions = {}): Promise<void> {
+    return move(this, target, options);
   }
 
   /** Out of every state, error too: the device is reset, and runs. */
@@ -107,6 +126,7 @@ export class Migration {
   async #goTo(state: MigrationState): Promise<MigrationData | undefined> {
     const from = this.state;
     assertArc(this.#device, from, state, this.capabilities);
+    if (state === 'resuming') this.#assertIsolated();
     const number = stateNumber(state);
     const fd = await ioctl.deviceFeatureMigStateSet(this.#fd(), number).catch((error) => {
       throw this.#explain(error, from, state);
@@ -119,6 +139,15 @@ export class Migration {
 
   async #closeData(): Promise<void> {
     await Promise.all([...this.#open].map((data) => data.close()));
+  }
+
+  /** What comes in can command any DMA. */
+  #assertIsolated(): void {
+    if (this.#isolated()) return;
+    throw new VfioError('ERR_VFIO_UNSUPPORTED', `no IOMMU confines ${this.#device}`, {
+      device: this.#device,
+      hint: 'state that it takes over can have it write to all memory: only a device behind an IOMMU can resume',
+    });
   }
 
   /** For messages: a device that was just unplugged tells nothing. */

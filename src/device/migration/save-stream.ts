@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { VfioError } from '../../errors';
 import type { MigrationData } from './data';
 import type { Migration } from './migration';
 import type { MigrationState } from './states';
@@ -23,7 +24,6 @@ export class SaveStream extends Readable {
   /** The piece that is on its way. */
   #reading: Promise<unknown> = Promise.resolve();
   #stopped = false;
-  #saved = false;
   #bytes = 0;
 
   constructor(migration: Migration, options: SaveOptions) {
@@ -53,9 +53,16 @@ export class SaveStream extends Readable {
   async #begin(): Promise<void> {
     const { state, capabilities } = this.#migration;
     const { from = 'pre-copy' } = this.#options;
+    this.#from = state;
+    if (state !== 'stop' && !state.startsWith('running')) {
+      throw new VfioError(
+        'ERR_VFIO_MIGRATION_STATE',
+        `a device is saved as it runs, or is stopped, and not from ${state}`,
+        { hint: "its state is given, or taken, already: end that, or setState('stop')" },
+      );
+    }
     // One that is stopped would have to run for it.
     const preCopy = from === 'pre-copy' && capabilities.preCopy && state.startsWith('running');
-    this.#from = state;
     this.#stopped = !preCopy;
     this.#data = await this.#migration.setState(preCopy ? 'pre-copy' : 'stop-copy');
   }
@@ -69,11 +76,7 @@ export class SaveStream extends Readable {
         this.#options.onProgress?.(this.#bytes);
         return chunk.subarray(0, length);
       }
-      if (this.#stopped) {
-        this.#saved = true;
-        return null;
-      }
-      if (this.destroyed) return null;
+      if (this.#stopped || this.destroyed) return null;
       // All it has while it runs: the rest comes once it is stopped, through the same descriptor.
       await this.#migration.setState('stop-copy');
       this.#stopped = true;
@@ -85,6 +88,7 @@ export class SaveStream extends Readable {
     await this.#data?.close();
     // Refused, or failed before anything happened.
     if (!this.#data && this.#migration.state === this.#from) return;
-    await this.#migration.setState(this.#saved || this.#from === 'stop' ? 'stop' : 'running');
+    // All that was read here has been taken there; what is only read ahead has not.
+    await this.#migration.setState(this.readableEnded ? 'stop' : this.#from!);
   }
 }

@@ -1,8 +1,8 @@
 /** Files that tell of the running kernel: input, read with limits. */
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { BOOT, PROC } from '../pci/paths';
-import { readStart } from '../pci/sysfs';
+import { BOOT, PROC } from './paths';
+import { readStart } from './sysfs';
 
 const MAX_FILE = 4 << 20;
 
@@ -44,6 +44,9 @@ export function kernelOption(name: string): KernelOption | undefined {
   if (config === undefined) return undefined;
   return { value: new RegExp(`^${name}=(.)`, 'm').exec(config)?.[1], file };
 }
+
+/** `pcie_acs_override=` takes ports and functions for isolated that have no ACS (not in Linus's tree). */
+export const acsOverride = () => bootParameter(/^pcie_acs_override=/);
 
 /** The first of these on the kernel command line. */
 export function bootParameter(pattern: RegExp): string | undefined {

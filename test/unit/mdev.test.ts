@@ -1,0 +1,94 @@
+/** Mediated devices, made and removed in a sysfs that is made up. */
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import * as files from 'node:fs/promises';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import { createMdev, mdevTypes, removeMdev } from 'vfio';
+import { SYS } from './fake-paths';
+import { makeSysfs } from './fake-sysfs';
+
+jest.mock('../../src/native', () => ({ native: {} }));
+jest.mock('../../src/pci/paths', () => require('./fake-paths'));
+jest.mock('node:fs/promises', () => ({
+  __esModule: true,
+  ...jest.requireActual('node:fs/promises'),
+}));
+
+const UUID = '2ab74924-c335-45f4-9b16-8569e5b08258';
+const TYPE = { parent: 'mtty', id: 'mtty-1' };
+const sysfs = makeSysfs(SYS);
+const type = join(SYS, 'class/mdev_bus/mtty/mdev_supported_types/mtty-1');
+const device = join(SYS, 'bus/mdev/devices', UUID);
+
+beforeAll(() => {
+  mkdirSync(type, { recursive: true });
+  const attributes = {
+    name: 'Single port serial\n',
+    available_instances: '23\n',
+    device_api: 'vfio-pci\n',
+    create: '',
+  };
+  for (const [name, text] of Object.entries(attributes)) writeFileSync(join(type, name), text);
+});
+
+beforeEach(() => {
+  mkdirSync(device, { recursive: true });
+  writeFileSync(join(device, 'remove'), '');
+});
+
+afterEach(() => jest.restoreAllMocks());
+afterAll(() => sysfs.remove());
+
+/** As the kernel refuses a write. */
+function refuse(code: 'EACCES' | 'EPERM' | 'EEXIST' | 'EUSERS' | 'ENOSPC' | 'EINVAL'): void {
+  const error = Object.assign(new Error(code), {
+    ...{ code, errno: -constants.errno[code as 'EACCES'], syscall: 'write' },
+  });
+  jest.spyOn(files, 'writeFile').mockRejectedValueOnce(error);
+}
+
+const refused = (code: string, hint: RegExp) =>
+  expect.objectContaining({
+    name: 'VfioError',
+    code,
+    syscall: 'write',
+    hint: expect.stringMatching(hint),
+  });
+
+test('types are listed; one is made by its UUID, and removed', async () => {
+  expect(mdevTypes()).toEqual([
+    { ...TYPE, name: 'Single port serial', available: 23, deviceApi: 'vfio-pci' },
+  ]);
+  expect(await createMdev(TYPE, UUID.toUpperCase())).toBe(UUID);
+  expect(readFileSync(join(type, 'create'), 'utf8')).toBe(UUID.toUpperCase());
+  await removeMdev(UUID);
+  expect(readFileSync(join(device, 'remove'), 'utf8')).toBe('1');
+});
+
+test.each([
+  ['EACCES', /root/],
+  ['EPERM', /root/],
+  ['EEXIST', /leave the UUID out/],
+  ['EUSERS', /mdevTypes\(\)/],
+  ['ENOSPC', /removeMdev\(\)/],
+  ['EINVAL', /dmesg/],
+] as const)('createMdev: %s comes with a hint', async (code, hint) => {
+  refuse(code);
+  await expect(createMdev(TYPE, UUID)).rejects.toThrow(refused(code, hint));
+});
+
+test('removeMdev: EACCES comes with a hint', async () => {
+  refuse('EACCES');
+  await expect(removeMdev(UUID)).rejects.toThrow(refused('EACCES', /root/));
+});
+
+test('what is not there is said to be so before anything is written', async () => {
+  const written = jest.spyOn(files, 'writeFile');
+  const none = (code: string) => expect.objectContaining({ name: 'VfioError', code });
+  await expect(createMdev({ ...TYPE, id: 'mtty-9' })).rejects.toThrow(none('ERR_VFIO_NO_DEVICE'));
+  await expect(createMdev(TYPE, 'mine')).rejects.toThrow(none('ERR_VFIO_INVALID_UUID'));
+  await expect(removeMdev('mine')).rejects.toThrow(none('ERR_VFIO_INVALID_UUID'));
+  rmSync(device, { recursive: true });
+  await expect(removeMdev(UUID)).rejects.toThrow(none('ERR_VFIO_NO_DEVICE'));
+  expect(written).not.toHaveBeenCalled();
+});
