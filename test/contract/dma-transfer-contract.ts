@@ -62,6 +62,25 @@ export function dmaTransferContract(mode: Mode): void {
       ]);
     });
 
+    test('a device reaches nothing of a mapping that is suspended, and all of it again', async () => {
+      const { buffer } = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+      const memory = new Uint32Array(buffer, 0, PAGE / 4);
+      const mapping = await space.map(new Uint8Array(buffer, 0, PAGE), eduMask);
+      await deviceHolds(edu, 0x5005_5005);
+      for (let i = 0; i < 3; i++) {
+        memory.fill(i);
+        mapping.suspend();
+        await deviceWrites(edu, mapping.iova);
+        expect(memory.every((word) => word === i)).toBe(true);
+        mapping.resume();
+        await deviceWrites(edu, mapping.iova);
+        expect(memory.every((word) => word === 0x5005_5005)).toBe(true);
+      }
+      mapping.suspend();
+      await mapping.close();
+      await expect(space.alloc(PAGE, { iova: mapping.iova })).resolves.toBeDefined();
+    });
+
     test('devices at once, each by itself: edu, nvme and igb move data in one space', async () => {
       const [nvme, igb] = await Promise.all([
         openDevice(findDevice('nvme').bdf, { addressSpace: space }),
