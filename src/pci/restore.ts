@@ -21,7 +21,7 @@ import {
 } from './saved-bindings';
 import { withStateLock } from './state-lock';
 import { PCI_DEVICES, type PciDevice, readPciDevice } from './sysfs';
-import { installedRule, ruledAddresses } from './udev-rule';
+import { ruledAddresses, rulesOf } from './udev-rule';
 
 export interface Restoration extends Change {
   /** Files that go: the udev rule; of a device that was pulled out its record. */
@@ -76,8 +76,7 @@ const toRestore = (addresses: readonly string[]) => [
 ];
 
 function planOne(bdf: string, force: boolean): Restoration {
-  const rule = installedRule(bdf);
-  const removes = rule === undefined ? [] : [rule.path];
+  const removes = rulesOf(bdf);
   const nothing = { bdf, from: null, to: null, writes: [], removes, error: null };
   try {
     if (!existsSync(join(PCI_DEVICES, bdf))) {
@@ -104,16 +103,30 @@ function planOne(bdf: string, force: boolean): Restoration {
   }
 }
 
+/** The rule goes even where the device cannot, and the other way round. */
 async function restoreOne(bdf: string, force: boolean): Promise<Restoration> {
   const plan = planOne(bdf, force);
+  const kept = plan.error ?? (await failureOf(() => carryOut(plan)));
+  const stayed = await failureOf(async () => removeAll(plan.removes));
+  return { ...plan, removes: stayed ? [] : plan.removes, error: kept ?? stayed };
+}
+
+async function carryOut({ bdf, writes }: Restoration): Promise<void> {
+  if (writes.length === 0) return;
+  await giveBack(readPciDevice(bdf), loadBinding(bdf));
+  forgetBinding(bdf);
+}
+
+function removeAll(paths: readonly string[]): void {
+  for (const path of paths) rmSync(path, { force: true });
+}
+
+async function failureOf(action: () => Promise<void>): Promise<Error | null> {
   try {
-    for (const path of plan.removes) rmSync(path, { force: true });
-    if (plan.error) return plan;
-    if (plan.writes.length > 0) await giveBack(readPciDevice(bdf), loadBinding(bdf));
-    forgetBinding(bdf);
-    return plan;
+    await action();
+    return null;
   } catch (error) {
-    return { ...plan, error: error as Error };
+    return error as Error;
   }
 }
 

@@ -38,6 +38,11 @@ export function removeRule(bdf: string): void {
   if (existsSync(fileOf(bdf))) rmSync(fileOf(bdf));
 }
 
+/** The rule's file, where there is one. */
+export function rulesOf(bdf: string): string[] {
+  return [fileOf(bdf)].filter((path) => existsSync(path));
+}
+
 /** What is there, whoever wrote it. */
 export function installedRule(bdf: string): UdevRule | undefined {
   const path = fileOf(bdf);

@@ -140,6 +140,16 @@ describe('the rule of --persist goes', () => {
   });
 });
 
+test('a rule that cannot be removed is told, and the device goes back', async () => {
+  await run(bindCommand, SOUND);
+  // No file, which not even root removes as one.
+  const rule = join(UDEV_RULES, `70-vfio-${SOUND}.rules`);
+  mkdirSync(rule, { recursive: true });
+  const { status, out, err } = await run(restoreCommand);
+  expect([status, out, err]).toEqual([1, '', expect.stringContaining(rule)]);
+  expect(driverOf(SOUND)).toBe('snd_hda_intel');
+});
+
 test('a rule that cannot be written leaves nothing bound', async () => {
   // Root may write on all but what is no directory.
   mkdirSync(dirname(dirname(UDEV_RULES)), { recursive: true });
