@@ -1,22 +1,21 @@
 /** Checks for bindings that were left half done. */
-import { join } from 'node:path';
 import { hints } from '../hints';
+import { isBdf } from '../pci/address';
 import { readDriverState } from '../pci/bind';
-import { STATE } from '../pci/paths';
-import { isAbandoned, type SavedBinding, savedBindings } from '../pci/saved-bindings';
+import { loadBinding, recordPath, type SavedBinding, savedAddresses } from '../pci/saved-bindings';
 import type { PciDevice } from '../pci/sysfs';
 import type { Finding } from './finding';
 import { shell } from './shell';
 
 /** A `vfio bind` that was killed midway; the next one, or `vfio restore`, undoes it. */
 export function checkAbandoned(): Finding[] {
-  return records()
-    .filter(isAbandoned)
-    .map(({ bdf, changing }) => ({
+  return savedAddresses()
+    .filter((bdf) => isBdf(bdf) && recordOf(bdf)?.complete === false)
+    .map((bdf) => ({
       id: 'abandoned-binding',
       level: 'warning',
-      evidence: `${join(STATE, `${bdf}.json`)}: of process ${changing}, which is gone`,
-      meaning: `binding ${bdf} was not brought to its end`,
+      evidence: `${recordPath(bdf)} is not complete`,
+      meaning: `binding ${bdf} was not brought to its end, unless it is at work now`,
       fix: {
         text: hints.restoreBinding(bdf),
         commands: [shell`vfio restore ${bdf}`],
@@ -27,11 +26,11 @@ export function checkAbandoned(): Finding[] {
 }
 
 /** `vfio restore` tells of damaged ones. */
-function records(): SavedBinding[] {
+function recordOf(bdf: string): SavedBinding | undefined {
   try {
-    return savedBindings();
+    return loadBinding(bdf);
   } catch {
-    return [];
+    return undefined;
   }
 }
 

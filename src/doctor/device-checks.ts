@@ -2,7 +2,8 @@
 import { join } from 'node:path';
 import { hints } from '../hints';
 import { isBdf } from '../pci/address';
-import { type Use, usesOf } from '../pci/in-use';
+import { usesOf } from '../pci/in-use';
+import type { Use } from '../pci/in-use/parts';
 import {
   allowsUnprotected,
   GROUPS,

@@ -19,8 +19,8 @@ afterAll(removeMachine);
 const server = machines.sriovServer;
 
 test.each<[string, FakeMachine, string, (bdf: string) => Promise<unknown>]>([
-  ['bridge', machines.arm, '0000:00:00.0', (bdf) => planBind([bdf])],
-  ['in-use', server, '0000:03:00.1', (bdf) => planBind([bdf])],
+  ['bridge', machines.arm, '0000:00:00.0', async (bdf) => planBind([bdf])],
+  ['in-use', server, '0000:03:00.1', async (bdf) => planBind([bdf])],
   ['no-group', machines.laptop, '0000:01:00.0', (bdf) => bindDriver(bdf)],
   ['no-reset', machines.blockedGroup, '0000:01:00.1', (bdf) => resetDevice(bdf, { force: true })],
   [
