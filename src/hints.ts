@@ -59,12 +59,10 @@ export const hints = {
     "a VF token is a UUID like '2ab74924-c335-45f4-9b16-8569e5b08258' (crypto.randomUUID())",
   badBdf: () => "a PCI address is DOMAIN:BUS:DEVICE.FUNCTION in hex, like '0000:01:00.0'",
   memlock: (need: number, locked: number, limit: number) =>
-    `pinned memory counts against RLIMIT_MEMLOCK: the limit is ${limit} bytes, ${locked} are pinned, ` +
-    `and ${need} more were asked for; ${hints.raiseMemlock()}`,
+    `${hints.memlockLimit(limit)}; ${locked} bytes are pinned, and ${need} more were asked for`,
   memlockLimit: (limit: number) =>
-    `pinned memory counts against RLIMIT_MEMLOCK: the limit is ${limit} bytes; ${hints.raiseMemlock()}`,
-  raiseMemlock: () =>
-    'raise it: "USER - memlock unlimited" in /etc/security/limits.conf, LimitMEMLOCK=infinity in a systemd unit, ' +
+    `pinned memory counts against RLIMIT_MEMLOCK: the limit is ${limit} bytes; raise it: ` +
+    '"USER - memlock unlimited" in /etc/security/limits.conf, LimitMEMLOCK=infinity in a systemd unit, ' +
     '--ulimit memlock=-1 for a container; CAP_IPC_LOCK of the first user namespace is not bound by it',
   memlockOfUser: () =>
     "iommufd counts what all processes of the user have pinned, unless { accounting: 'process' }",
@@ -117,5 +115,7 @@ export const hints = {
     'devices then reach all memory, and the kernel is tainted: write Y to ' +
     '/sys/module/vfio/parameters/enable_unsafe_noiommu_mode (as root), bind the device again, and open it ' +
     "with { unsafe: 'noiommu' }",
+  noiommuPermission: (path: string) =>
+    `${path} takes root (CAP_SYS_RAWIO), whoever owns it: its devices reach all memory`,
   rootNeeded: (path: string) => `writing ${path} needs root`,
 } as const;

@@ -185,7 +185,9 @@ function openError(result: number, id: number, path: string): VfioError {
     : isUnprotected(id) && isErrno(error, 'ENOENT')
       ? hints.noIommu()
       : isErrno(error, 'EACCES') || isErrno(error, 'EPERM')
-        ? hints.groupPermission(path, id)
+        ? path.includes('noiommu')
+          ? hints.noiommuPermission(path)
+          : hints.groupPermission(path, id)
         : hints.modulesMissing();
   return systemError(result, `open ${path}`, { syscall: 'open', path, hint });
 }

@@ -1,6 +1,5 @@
 /** Checks for bindings that were left half done. */
 import { hints } from '../hints';
-import { isBdf } from '../pci/address';
 import { readDriverState } from '../pci/bind';
 import { loadBinding, recordPath, type SavedBinding, savedAddresses } from '../pci/saved-bindings';
 import type { PciDevice } from '../pci/sysfs';
@@ -10,12 +9,13 @@ import { shell } from './shell';
 /** A `vfio bind` that was killed midway; the next one, or `vfio restore`, undoes it. */
 export function checkAbandoned(): Finding[] {
   return savedAddresses()
-    .filter((bdf) => isBdf(bdf) && recordOf(bdf)?.complete === false)
-    .map((bdf) => ({
+    .flatMap(readRecord)
+    .filter(({ complete }) => !complete)
+    .map(({ bdf, driver }) => ({
       id: 'abandoned-binding',
       level: 'warning',
-      evidence: `${recordPath(bdf)} is not complete`,
-      meaning: `binding ${bdf} was not brought to its end, unless it is at work now`,
+      evidence: `${recordPath(bdf)}: not complete`,
+      meaning: `binding ${bdf} to ${driver} was not brought to its end, unless somebody is at it now`,
       fix: {
         text: hints.restoreBinding(bdf),
         commands: [shell`vfio restore ${bdf}`],
@@ -26,11 +26,11 @@ export function checkAbandoned(): Finding[] {
 }
 
 /** `vfio restore` tells of damaged ones. */
-function recordOf(bdf: string): SavedBinding | undefined {
+function readRecord(bdf: string): SavedBinding[] {
   try {
-    return loadBinding(bdf);
+    return [loadBinding(bdf) ?? []].flat();
   } catch {
-    return undefined;
+    return [];
   }
 }
 

@@ -1,9 +1,20 @@
 /** Devices without an IOMMU in front, in a VM whose IOMMU is off. */
-import { closeSync, openSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  openSync,
+  readFileSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
 import { openAddressSpace, openDevice } from 'vfio';
 import { deviceReads, deviceWrites } from '../vm/edu-dma';
 import { bound, findDevice } from '../vm/lab-devices';
 
+const NOBODY = 65534;
 const PAGE = 4096;
 const MiB = 1 << 20;
 const code = (expected: string) => expect.objectContaining({ name: 'VfioError', code: expected });
@@ -108,6 +119,28 @@ test('a page of a file that is mapped twice has one address', async () => {
     await edu.close();
     closeSync(fd);
     unlinkSync(path);
+  }
+});
+
+test('it is for root alone, whoever owns the node', async () => {
+  const { bdf, iommuGroup } = findDevice('edu');
+  const library = join(__dirname, '../../dist/src/index.js');
+  const program = `
+    const { openDevice } = require(${JSON.stringify(library)});
+    process.setgroups([]); process.setgid(${NOBODY}); process.setuid(${NOBODY});
+    openDevice('${bdf}', { unsafe: 'noiommu' }).catch(({ code, path, hint }) =>
+      console.log(JSON.stringify({ code, path, hint })));
+  `;
+  const attempt = () => JSON.parse(execFileSync(process.execPath, ['-e', program]).toString());
+  const path = `/dev/vfio/noiommu-${iommuGroup}`;
+  chmodSync('/dev/vfio/vfio', 0o666);
+  const hint = expect.stringContaining('takes root (CAP_SYS_RAWIO)');
+  expect(attempt()).toMatchObject({ code: 'EACCES', path, hint });
+  chownSync(path, NOBODY, NOBODY);
+  try {
+    expect(attempt()).toMatchObject({ code: 'EPERM', path, hint });
+  } finally {
+    chownSync(path, 0, 0);
   }
 });
 

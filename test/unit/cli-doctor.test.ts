@@ -78,7 +78,7 @@ test('an odd machine is examined to the end', async () => {
     expect(await problems(machines.odd, bdf)).not.toHaveLength(1);
   }
   const [, text] = await doctor(machines.odd, '0000:00:02.0');
-  expect(text).toContain('is open in ? (pid 12) by fd 3\n');
+  expect(text).toContain('is open in ? (pid 12) by ');
 });
 
 test('what a shell would run never gets into the script', async () => {

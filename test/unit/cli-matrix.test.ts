@@ -53,8 +53,8 @@ async function check([name, command, ...words]: Row, bdfs: readonly string[]): P
   const json = await runCommand(command, ...bdfs, ...words, '--json');
   expect([name, json.status, json.err]).toEqual([name, text.status, '']);
   expect(json.out).not.toMatch(raw);
-  const { error } = JSON.parse(json.out) as { error?: { message: string } };
-  expect(text.err.split('\n')[0]).toBe(error ? `vfio: ${error.message}` : '');
+  const { error } = JSON.parse(json.out);
+  if (text.err !== '') expect(text.err).toContain(error.message);
 }
 
 test.each(Object.entries(machines))('%s', async (_, machine) => {

@@ -11,11 +11,14 @@ const INTERRUPT = 4;
 /** The device's own buffer of one page, as its DMA engine addresses it. */
 const INTERNAL = 0x40000n;
 
+/** A device, or as much of one as has its registers. */
+type Engine = Pick<Device, 'region'>;
+
 /** What edu's DMA engine can reach. */
 export const eduMask = { maxIova: (1n << 28n) - 1n };
 
 async function copy(
-  dev: Device,
+  dev: Engine,
   from: bigint,
   to: bigint,
   count: number,
@@ -30,16 +33,33 @@ async function copy(
 }
 
 /** The device reads from `iova` into its buffer. */
-export function deviceReads(dev: Device, iova: bigint, count = 4096): Promise<void> {
+export function deviceReads(dev: Engine, iova: bigint, count = 4096): Promise<void> {
   return copy(dev, iova, INTERNAL, count, 0);
 }
 
 /** The device writes its buffer to `iova`. */
-export function deviceWrites(dev: Device, iova: bigint, count = 4096): Promise<void> {
+export function deviceWrites(dev: Engine, iova: bigint, count = 4096): Promise<void> {
   return copy(dev, INTERNAL, iova, count, TO_HOST);
 }
 
 /** The same, with an interrupt at the end. */
-export function deviceWritesAndInterrupts(dev: Device, iova: bigint, count = 4096): Promise<void> {
+export function deviceWritesAndInterrupts(dev: Engine, iova: bigint, count = 4096): Promise<void> {
   return copy(dev, INTERNAL, iova, count, TO_HOST | INTERRUPT);
+}
+
+/** Fill the device's own buffer with a word. */
+export async function deviceHolds(dev: Device, word: number): Promise<void> {
+  const buffer = await dev.dma.alloc(4096, eduMask);
+  buffer.u32.fill(word);
+  await deviceReads(dev, buffer.iova);
+  await buffer.close();
+}
+
+/** What the device's own buffer has, as 32-bit words. */
+export async function deviceHeld(dev: Device): Promise<Uint32Array> {
+  const buffer = await dev.dma.alloc(4096, eduMask);
+  await deviceWrites(dev, buffer.iova);
+  const held = buffer.u32.slice();
+  await buffer.close();
+  return held;
 }

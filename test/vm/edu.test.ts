@@ -1,6 +1,13 @@
 /** QEMU's edu device: registers, DMA and interrupts that really happen (docs/specs/edu of QEMU). */
 import { type Device, openDevice } from 'vfio';
-import { deviceReads, deviceWrites, deviceWritesAndInterrupts, eduMask } from './edu-dma';
+import {
+  deviceHeld,
+  deviceHolds,
+  deviceReads,
+  deviceWrites,
+  deviceWritesAndInterrupts,
+  eduMask,
+} from './edu-dma';
 import { bound, findDevice } from './lab-devices';
 
 const ID = 0x00;
@@ -41,21 +48,28 @@ test('DMA there and back moves the bytes, and nothing moves without bus master',
   const target = await dev.dma.alloc(4096, eduMask);
   for (let i = 0; i < 4096; i++) source.u8[i] = (i * 7 + 3) & 0xff;
 
+  dev.enableBusMaster();
+  await deviceHolds(dev, 0xbad0_bad0);
+  dev.disableBusMaster();
   await deviceReads(dev, source.iova);
   await deviceWrites(dev, target.iova);
   expect(target.u8.every((byte) => byte === 0)).toBe(true);
 
   dev.enableBusMaster();
+  expect((await deviceHeld(dev)).every((word) => word === 0xbad0_bad0)).toBe(false);
   await deviceReads(dev, source.iova);
   await deviceWrites(dev, target.iova);
   expect(Buffer.compare(target.u8, source.u8)).toBe(0);
 });
 
-test('a write to an address that is not mapped changes nothing, and nobody is told', async () => {
+test('at an address that is not mapped, what is written is dropped and what is read is zeros', async () => {
   const buffer = await dev.dma.alloc(4096, eduMask);
   dev.enableBusMaster();
+  await deviceHolds(dev, 0xbad0_bad0);
   await deviceWrites(dev, buffer.iova + 4096n);
   expect(buffer.u8.every((byte) => byte === 0)).toBe(true);
+  await deviceReads(dev, buffer.iova + 4096n);
+  expect((await deviceHeld(dev)).every((word) => word === 0)).toBe(true);
 });
 
 test('MSI: the end of a DMA is one event', async () => {

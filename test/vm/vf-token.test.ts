@@ -4,7 +4,7 @@ import { constants } from 'node:os';
 import { type Device, openDevice, readPciDevice } from 'vfio';
 import { Group } from '../../src/device/group';
 import { native } from '../../src/native';
-import { bound, findDevice } from './lab-devices';
+import { bound, findDevice, vfioResources } from './lab-devices';
 
 const token = randomUUID();
 const refused = expect.objectContaining({
@@ -109,6 +109,7 @@ describe('what GET_DEVICE_FD refuses', () => {
 
   test('an unknown option, a bad UUID or a foreign name; and none leaks a descriptor', async () => {
     const { bdf, iommuGroup } = findDevice('igb');
+    const before = vfioResources();
     const group = await Group.acquire(iommuGroup!);
     const errno = (argument: string) => group.getDeviceFd(argument).catch(({ code }) => code);
     expect(await errno(`${bdf} speed=10`)).toBe('EINVAL');
@@ -119,5 +120,6 @@ describe('what GET_DEVICE_FD refuses', () => {
     expect(fd).toBeGreaterThan(2);
     native.close(fd);
     await group.release();
+    expect(vfioResources()).toEqual(before);
   });
 });
