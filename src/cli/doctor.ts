@@ -35,8 +35,8 @@ function findingText({ id, level, meaning, evidence, fix }: Finding, colours: Co
   if (fix) {
     lines.push(`         fix:  ${printable(fix.text)}${fix.reboot ? ' (needs a reboot)' : ''}`);
     lines.push(...fix.commands.map((command) => `               $ ${printable(command)}`));
-    const byHand = (fix.byHand ?? []).map((command) => `  by hand:     $ ${printable(command)}`);
-    lines.push(...byHand.map((line) => `     ${line}`));
+    const byHand = fix.byHand ?? [];
+    lines.push(...byHand.map((command) => `         by hand: $ ${printable(command)}`));
     lines.push(`         risk: ${printable(fix.risk)}`);
   }
   return lines.map((line) => `${line}\n`).join('');

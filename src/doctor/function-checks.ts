@@ -28,7 +28,10 @@ export function checkReset({ bdf, path }: PciDevice): Finding {
     fix: {
       text: hints.busReset(others),
       commands: [],
-      risk: 'all on that bus lose what they had under way',
+      risk:
+        others === undefined
+          ? 'what it was told before may be seen, or go on, under its next owner'
+          : 'all on that bus lose what they had under way',
       reboot: false,
     },
   };
@@ -68,7 +71,8 @@ export function checkPower({ bdf, path, physfn }: PciDevice): Finding[] {
   const decodes = physfn !== undefined || (header.readUInt16LE(COMMAND) & MEMORY) !== 0;
   const evidence = `${path}/power_state: ${state}; PCI_COMMAND: memory decoding ${decodes ? 'on' : 'off'}`;
   const meaning =
-    state === 'D0' && decodes
+    // 'unknown' where it has no power management.
+    !/^D[1-3]/.test(state) && decodes
       ? 'its registers answer'
       : 'its registers answer once it is open: opening wakes it, and turns decoding on';
   return [ok('power', evidence, meaning)];

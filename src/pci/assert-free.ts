@@ -1,5 +1,6 @@
 /** Refusals to take a device from whom it serves. */
 import { VfioError } from '../errors';
+import { hints } from '../hints';
 import { deviceHolders } from './device-nodes';
 import { usesOf } from './in-use';
 import { Sriov } from './sriov';
@@ -11,7 +12,7 @@ export function assertUnused(device: PciDevice): void {
   if (uses.length > 0) {
     throw new VfioError('EBUSY', `${device.bdf} is in use: ${uses.join('; ')}`, {
       device: device.bdf,
-      hint: 'unmount it, or move the route or session, first; --force binds it all the same',
+      hint: hints.inUse(),
     });
   }
   assertVfsUnused(device);

@@ -1,5 +1,6 @@
 /** Binding several devices at once: saved first, all or none, given back by any later process. */
 import { VfioError } from '../errors';
+import { hints } from '../hints';
 import { assertUnused } from './assert-free';
 import {
   applyDriver,
@@ -121,7 +122,7 @@ function targets(addresses: readonly string[], { group }: BindOptions): PciDevic
   if (bridge) {
     throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `${bridge.bdf} is a bridge`, {
       device: bridge.bdf,
-      hint: 'vfio-pci takes no bridges, and one in a group does not block it',
+      hint: hints.bridge(),
     });
   }
   const members = group

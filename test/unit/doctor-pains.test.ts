@@ -94,11 +94,14 @@ test('a device that sleeps, and one that does not answer', () => {
     level: 'ok',
     evidence: expect.stringMatching(/D3hot; PCI_COMMAND: memory decoding off$/),
   });
+  const config = new Uint8Array(64);
+  config[4] = 2;
+  const plain = withDevice(PF, { config }, { power_state: 'unknown\n' });
+  expect(findingOf('power', plain, PF)?.meaning).toBe('its registers answer');
   const gone = withDevice(PF, { config: new Uint8Array(64).fill(0xff) });
   expect(findingOf('no-answer', gone, PF)?.level).toBe('blocked');
-  const config = new Uint8Array(64);
-  config.fill(0xff, 0, 4);
-  expect(findingOf('no-answer', withDevice(VF, { config }), VF)).toBeUndefined();
+  const ids = new Uint8Array(64).fill(0xff, 0, 4);
+  expect(findingOf('no-answer', withDevice(VF, { config: ids }), VF)).toBeUndefined();
 });
 
 test('no reset: who is on the bus; and a kernel that names no methods', () => {
