@@ -176,8 +176,8 @@ if (!hasIommufd) console.info('no /dev/iommu in this kernel: its descriptors are
         `${enter('nvme')}
          await dma.alloc(49152).catch(({ code, ioctl, message }) =>
            console.log(JSON.stringify({ code, ioctl, message })));
-         await dma.alloc(32768);
-         console.log('"32768 more"');
+         await dma.alloc(16384);
+         console.log('"16384 more"');
          await dma.close();`,
         fds.slice(2),
       );
@@ -191,7 +191,7 @@ if (!hasIommufd) console.info('no /dev/iommu in this kernel: its descriptors are
         ioctl: 'IOMMU_IOAS_MAP',
         message: expect.stringContaining('no memory'),
       });
-      expect(more).toBe('32768 more');
+      expect(more).toBe('16384 more');
     } finally {
       holder.kill('SIGKILL');
       await once(holder, 'exit');
