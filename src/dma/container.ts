@@ -127,7 +127,10 @@ export class Container implements DmaBackend {
       if (!isErrno(error, 'EINVAL')) throw error;
     }
     this.#groups.delete(groupFd);
-    if (this.#groups.size === 0) this.#geometry = undefined;
+    if (this.#groups.size > 0) return;
+    this.#geometry = undefined;
+    // A container's mappings go with its last group; those of iommufd stay.
+    if (this.name === 'iommufd-container') ioctl.iommuUnmapAll(this.#fd);
   }
 
   map(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): Promise<void> {

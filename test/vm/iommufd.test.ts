@@ -1,7 +1,9 @@
 /** What iommufd can and a container cannot: moving devices, sharing mappings, BARs by dma-buf. */
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, constants as fsConstants, writeFileSync } from 'node:fs';
 import { type AddressSpace, type Device, openAddressSpace, openDevice } from 'vfio';
-import { IOMMUFD_PATH } from '../../src/dma/container';
+import { Container, IOMMUFD_PATH } from '../../src/dma/container';
+import { allocateMemory } from '../../src/dma/memory';
+import { native } from '../../src/native';
 import { deviceReads, deviceWrites, eduMask } from './edu-dma';
 import { bound, findDevice } from './lab-devices';
 
@@ -154,6 +156,37 @@ if (!hasIommufd) console.info('no /dev/iommu in this kernel: the tests of iommuf
     await plain.close();
   });
 });
+
+/** Without a device nothing is pinned, which would take its time. */
+(hasIommufd ? test : test.skip)(
+  'iommufd has room for more mappings than a container',
+  async () => {
+    const count = 65_536 + 1;
+    const at = (i: number) => 0x1_0000_0000n + BigInt(i) * 8192n;
+    const { range } = allocateMemory(PAGE, 'no');
+    const vaddr = native.rangeAddress(range) as bigint;
+
+    const space = openAddressSpace({ backend: 'iommufd' });
+    const { kernelSpace } = space;
+    for (let i = 0; i < count; i++) await kernelSpace.map(vaddr, at(i), 4096n, 'read-write');
+    expect(space.usage().mappingsLeft).toBeUndefined();
+    expect(await kernelSpace.unmap(at(77), 4096n)).toBe(4096n);
+    expect(await kernelSpace.unmapAll()).toBe(BigInt(count - 1) * 4096n);
+    await space.close();
+
+    // As a container, all the same: with a group, and none of its devices open.
+    const container = Container.open('type1v2', IOMMUFD_PATH);
+    const group = native.open(`/dev/vfio/${findDevice('edu').iommuGroup}`, fsConstants.O_RDWR);
+    container.attachGroup(group);
+    for (let i = 0; i < count; i++) await container.map(vaddr, at(i), 4096n, 'read-write');
+    expect(await container.unmapAll()).toBe(BigInt(count) * 4096n);
+    container.detachGroup(group);
+    native.close(group);
+    container.close();
+    native.rangeRelease(range);
+  },
+  300_000,
+);
 
 (hasIommufd ? test : test.skip)('iommufd has no addresses to update, and says so', async () => {
   const space = openAddressSpace({ backend: 'iommufd' });

@@ -57,6 +57,12 @@ const backends = existsSync(IOMMUFD_PATH) ? (['group', 'iommufd'] as const) : ([
     expect(hear(source)).toBe('hello');
     expect(source.migration.capabilities).toEqual({ p2p: true, preCopy: true });
     expect(source.migration.state).toBe('running');
+    expect(source.features()).toEqual([
+      { name: 'migration', get: true, set: false },
+      { name: 'migrationState', get: true, set: true },
+      { name: 'migrationDataSize', get: true, set: false },
+      { name: 'migrationPrecopyInfo2', get: false, set: true },
+    ]);
   });
 
   test('a conversation goes on with the other device', async () => {
@@ -140,8 +146,8 @@ const backends = existsSync(IOMMUFD_PATH) ? (['group', 'iommufd'] as const) : ([
     const { migration } = source;
     expect(await migration.dataSize()).toBeGreaterThan(0);
     const data = (await migration.setState('pre-copy'))!;
-    const { initialBytes } = data.precopyInfo();
-    expect(initialBytes).toBe(24n);
+    const { initialBytes, reinitialized } = data.precopyInfo();
+    expect([initialBytes, reinitialized]).toEqual([24n, false]);
     const chunk = Buffer.alloc(4096);
     expect(await data.read(chunk)).toBe(24);
     expect(await data.read(chunk)).toBe(0);
