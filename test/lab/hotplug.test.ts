@@ -51,11 +51,9 @@ async function runInGuest(program: string, kernel: string, devices: string[]): P
 test.each(kernels)('errors and removals of devices in use, %s kernel', async (kernel) => {
   const told = await runInGuest('hotplug.cjs', kernel, ['igb', 'nvme', 'nvme', 'nvme']);
   expect(told).toEqual([
-    ...['igb0-port', 'igb0'].flatMap((reporter) => [
-      expect.stringContaining(`monitor: OK id: ${reporter} `),
-      'error: {"vector":0,"count":1}',
-      'error: reset, and the device answers true',
-    ]),
+    expect.stringMatching(/^monitor: OK id: igb0-port /),
+    'error: {"vector":0,"count":1}',
+    'error: reset, and the device answers true',
     'request: closed false there true',
     'request: gone',
     'default: closed true gone',

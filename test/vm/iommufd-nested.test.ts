@@ -85,8 +85,8 @@ if (!hasMockIommu) {
       device.checkIotlb(hwpt, entry, value);
     invalidate(INVALIDATE_ALL, 0);
     device.checkIotlb(hwpt, 3, 0);
-    const tooMany = { type: abi.IOMMU_HWPT_INVALIDATE_DATA_VTD_S1, bytes: words(0, 0) };
-    expect(() => nested.iommuHwptInvalidate(iommufd, hwpt, tooMany, 8)).toThrow(code('EINVAL'));
+    const otherFormat = { type: abi.IOMMU_HWPT_INVALIDATE_DATA_VTD_S1, bytes: words(0, 0) };
+    expect(() => nested.iommuHwptInvalidate(iommufd, hwpt, otherFormat, 8)).toThrow(code('EINVAL'));
   });
 
   test('a virtual IOMMU takes data, and gives it back; others are refused', async () => {
