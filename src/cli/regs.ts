@@ -5,6 +5,7 @@ import { openDevice } from '../device/open';
 import { type RegionName, regionIndices } from '../device/region';
 import { VfioError } from '../errors';
 import { readConfigBytes } from '../pci/config/read';
+import { interruptible } from './interrupt';
 import { jsonText, type Output, tableText } from './output';
 import {
   fieldValue,
@@ -43,12 +44,12 @@ export function regsCommand(output: Output = process.stdout): Command {
     .option('--vf-token <UUID>', 'the VF token to open the device with')
     .option('--json', 'as a JSON object; with --watch, one per reading')
     .action((bdf: string, region: RegionName, flags: RegsFlags) =>
-      run({ output, json: flags.json }, async () => {
-        const stop = new AbortController();
-        process.once('SIGINT', () => stop.abort());
-        await printRegisters(bdf, region, flags, output, stop.signal);
-        return status.ok;
-      }),
+      run({ output, json: flags.json }, () =>
+        interruptible(async (stop) => {
+          await printRegisters(bdf, region, flags, output, stop);
+          return status.ok;
+        }),
+      ),
     );
 }
 
