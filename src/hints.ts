@@ -59,11 +59,8 @@ export const hints = {
     "a VF token is a UUID like '2ab74924-c335-45f4-9b16-8569e5b08258' (crypto.randomUUID())",
   badBdf: () => "a PCI address is DOMAIN:BUS:DEVICE.FUNCTION in hex, like '0000:01:00.0'",
   memlock: (need: number, locked: number, limit: number) =>
-    `${hints.memlockLimit(limit)}; ${locked} bytes are pinned, and ${need} more were asked for`,
-  memlockLimit: (limit: number) =>
-    `pinned memory counts against RLIMIT_MEMLOCK: the limit is ${limit} bytes; raise it: ` +
-    '"USER - memlock unlimited" in /etc/security/limits.conf, LimitMEMLOCK=infinity in a systemd unit, ' +
-    '--ulimit memlock=-1 for a container; CAP_IPC_LOCK of the first user namespace is not bound by it',
+    pinned(`the limit is ${limit} bytes, ${locked} are pinned, and ${need} more were asked for`),
+  memlockLimit: (limit: number) => pinned(`the limit is ${limit} bytes`),
   memlockOfUser: () =>
     "iommufd counts what all processes of the user have pinned, unless { accounting: 'process' }",
   container: () =>
@@ -119,3 +116,11 @@ export const hints = {
     `${path} takes root (CAP_SYS_RAWIO), whoever owns it: its devices reach all memory`,
   rootNeeded: (path: string) => `writing ${path} needs root`,
 } as const;
+
+function pinned(numbers: string): string {
+  return (
+    `pinned memory counts against RLIMIT_MEMLOCK: ${numbers}; raise it: "USER - memlock unlimited" in ` +
+    '/etc/security/limits.conf, LimitMEMLOCK=infinity in a systemd unit, --ulimit memlock=-1 for a ' +
+    'container; CAP_IPC_LOCK of the first user namespace is not bound by it'
+  );
+}

@@ -60,9 +60,27 @@ const backends = existsSync(IOMMUFD_PATH) ? (['group', 'iommufd'] as const) : ([
     expect(source.features()).toEqual([
       { name: 'migration', get: true, set: false },
       { name: 'migrationState', get: true, set: true },
+      { name: 'dmaLoggingStart', get: false, set: true },
+      { name: 'dmaLoggingStop', get: false, set: true },
+      { name: 'dmaLoggingReport', get: true, set: false },
       { name: 'migrationDataSize', get: true, set: false },
       { name: 'migrationPrecopyInfo2', get: false, set: true },
     ]);
+  });
+
+  test('its log of DMA is empty, as it does none', async () => {
+    const ranges = [
+      { iova: 0n, size: 1 << 20 },
+      { iova: 1n << 32n, size: 1 << 16 },
+    ];
+    expect(await source.dmaLogging.start(ranges)).toBe(4096);
+    for (const range of ranges) {
+      expect([...(await source.dmaLogging.read(range)).ranges()]).toEqual([]);
+    }
+    await source.dmaLogging.stop();
+    await expect(source.dmaLogging.start([ranges[0]!, ranges[0]!])).rejects.toThrow(
+      expect.objectContaining({ name: 'VfioError', code: 'EINVAL' }),
+    );
   });
 
   test('a conversation goes on with the other device', async () => {
