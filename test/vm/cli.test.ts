@@ -61,11 +61,15 @@ describe('the two functions of one group', () => {
 
   test('a bind that is asked to end midway undoes itself', async () => {
     const child = spawn(process.execPath, [main, 'bind', first, second]);
+    let errors = '';
+    child.stderr.on('data', (text) => {
+      errors += text;
+    });
     const record = `/run/vfio/${first}.json`;
     while (!existsSync(record) && child.exitCode === null) await new Promise(setImmediate);
     child.kill('SIGTERM');
-    const [status] = await once(child, 'exit');
-    expect([status, String(child.stderr.read())]).toEqual([1, 'vfio: ended by SIGTERM\n']);
+    const [status] = await once(child, 'close');
+    expect([status, errors]).toEqual([1, 'vfio: ended by SIGTERM\n']);
     expect(drivers()).toEqual(['e1000e', 'e1000e']);
     expect(existsSync(record)).toBe(false);
   });
