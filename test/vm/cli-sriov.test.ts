@@ -72,17 +72,30 @@ describe('the VFs of a PF', () => {
   });
 });
 
-test('a disk that is mounted where nobody here sees it', async () => {
+/** The disk of an NVMe controller, once the kernel has found it: with multipath, it is elsewhere in sysfs. */
+async function diskOf(bdf: string): Promise<string> {
+  const controllers = `/sys/bus/pci/devices/${bdf}/nvme`;
+  for (;;) {
+    const found = existsSync(controllers) ? readdirSync(controllers) : [];
+    const names = found.flatMap((name) => readdirSync(`${controllers}/${name}`));
+    const disk = names.find((name) => /^nvme\d+(c\d+)?n\d+$/.test(name));
+    if (disk) return disk.replace(/c\d+/, '');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+test('a disk that another process has claimed, as a mount elsewhere does', async () => {
   const { bdf } = findDevice('nvme');
   execFileSync('modprobe', ['nvme']);
-  execFileSync('modprobe', ['ext4']);
   const before = driverOf(bdf);
   if (before !== 'nvme') await vfio('bind', bdf, '--driver', 'nvme');
-  const disk = () => readdirSync('/sys/class/block').find((name) => /^nvme\d+n\d+$/.test(name));
-  while (disk() === undefined) await new Promise((resolve) => setTimeout(resolve, 50));
-  execFileSync('mkfs.ext4', ['-q', '-F', `/dev/${disk()}`, '16M']);
-  const script = `mount /dev/${disk()} /mnt && echo mounted && read line`;
-  const child = spawn('unshare', ['--mount', 'sh', '-c', script]);
+  const path = `/dev/${await diskOf(bdf)}`;
+  const script = `
+    fs.openSync(${JSON.stringify(path)}, fs.constants.O_RDONLY | fs.constants.O_EXCL);
+    console.log('claimed');
+    process.stdin.resume();
+  `;
+  const child = spawn(process.execPath, ['-e', script], { stdio: ['pipe', 'pipe', 'inherit'] });
   try {
     await once(child.stdout, 'data');
     expect(await vfio('bind', bdf)).toEqual({
