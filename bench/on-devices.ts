@@ -76,11 +76,12 @@ async function interrupt(device: Device, count: number): Promise<number> {
       start = performance.now();
       bar.write32(RAISE, 1);
     };
-    msi.on(() => {
+    const off = msi.on(() => {
       times[done++] = (performance.now() - start) * 1e3;
       bar.write32(ACKNOWLEDGE, 1);
-      if (done < count) raise();
-      else resolve();
+      if (done < count) return raise();
+      off();
+      resolve();
     });
     raise();
   });
