@@ -1,11 +1,16 @@
 import { Command } from 'commander';
-import type { Change } from '../pci/bind';
-import { type BindOptions, bindDevices, planBind } from '../pci/bind-transaction';
+import type { Change } from '../pci/binding/bind';
+import { type BindOptions, bindDevices, planBind } from '../pci/binding/bind-transaction';
+import {
+  planRestore,
+  type Restoration,
+  restoreDevices,
+  undoAbandoned,
+} from '../pci/binding/restore';
+import { type BroughtBack, undoAbandonedVfs } from '../pci/binding/saved-vfs';
+import { ruleFor, type UdevRule } from '../pci/binding/udev-rule';
 import { readinessOf } from '../pci/readiness';
-import { planRestore, type Restoration, restoreDevices, undoAbandoned } from '../pci/restore';
-import { type BroughtBack, undoAbandonedVfs } from '../pci/saved-vfs';
 import { readPciDevice } from '../pci/sysfs';
-import { ruleFor, type UdevRule } from '../pci/udev-rule';
 import { printable } from '../printable';
 import { errorDocument, printError } from './errors';
 import { interruptible } from './interrupt';

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { changeVfs, planVfs, type SriovOptions } from '../device/sriov-change';
-import { undoAbandonedVfs } from '../pci/saved-vfs';
+import { undoAbandonedVfs } from '../pci/binding/saved-vfs';
 import { printError } from './errors';
 import { interruptible } from './interrupt';
 import { jsonText, type Output } from './output';

@@ -1,11 +1,11 @@
 /** Changing the number of VFs as a transaction, with the token that their users will show. */
 import { VfioError } from '../errors';
-import { assertVfsUnused } from '../pci/assert-free';
-import type { SysfsWrite } from '../pci/bind';
-import { rolledBack } from '../pci/roll-back';
-import { bringBack, forgetVfs, type SavedVfs, saveVfs, vfsOf } from '../pci/saved-vfs';
+import { assertVfsUnused } from '../pci/binding/assert-free';
+import type { SysfsWrite } from '../pci/binding/bind';
+import { rolledBack } from '../pci/binding/roll-back';
+import { bringBack, forgetVfs, type SavedVfs, saveVfs, vfsOf } from '../pci/binding/saved-vfs';
+import { withStateLock } from '../pci/binding/state-lock';
 import { Sriov } from '../pci/sriov';
-import { withStateLock } from '../pci/state-lock';
 import { readPciDevice } from '../pci/sysfs';
 import { openDevice } from './open';
 import { vfTokenBytes } from './vf-token';

@@ -1,7 +1,12 @@
 /** Checks for bindings that were left half done. */
 import { hints } from '../hints';
-import { readDriverState } from '../pci/bind';
-import { loadBinding, recordPath, type SavedBinding, savedAddresses } from '../pci/saved-bindings';
+import { readDriverState } from '../pci/binding/bind';
+import {
+  loadBinding,
+  recordPath,
+  type SavedBinding,
+  savedAddresses,
+} from '../pci/binding/saved-bindings';
 import type { PciDevice } from '../pci/sysfs';
 import type { Finding } from './finding';
 import { shell } from './shell';

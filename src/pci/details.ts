@@ -1,7 +1,7 @@
 /** All that sysfs tells of one device that a driver's author asks for. */
 import { join } from 'node:path';
 import { isErrno } from '../errors';
-import { readDriverState } from './bind';
+import { readDriverState } from './binding/bind';
 import { readConfigSpace } from './config/read';
 import { deviceNodes } from './device-nodes';
 import { findHolders } from './holders';

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { bindCommand, restoreCommand } from '../../src/cli/bind';
-import { bindDriver } from '../../src/pci/bind';
+import { bindDriver } from '../../src/pci/binding/bind';
 import { readPciDevice } from '../../src/pci/sysfs';
 import * as machines from '../fixtures/machines';
 import { bootDriverCore, refuse, whileProbing, writes } from './fake-driver-core';

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import { join } from 'node:path';
 import { bindCommand, restoreCommand } from '../../src/cli/bind';
-import { saveBinding } from '../../src/pci/saved-bindings';
+import { saveBinding } from '../../src/pci/binding/saved-bindings';
 import { readPciDevice } from '../../src/pci/sysfs';
 import * as machines from '../fixtures/machines';
 import { bootDriverCore, writes } from './fake-driver-core';

@@ -3,12 +3,12 @@
 import { constants, existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isErrno, VfioError } from '../errors';
-import { hints } from '../hints';
-import { allowsUnprotected } from './iommu-group';
-import { SYS } from './paths';
+import { isErrno, VfioError } from '../../errors';
+import { hints } from '../../hints';
+import { allowsUnprotected } from '../iommu-group';
+import { SYS } from '../paths';
+import { PCI_DRIVERS, type PciDevice, readAttribute, readLinkName, readPciDevice } from '../sysfs';
 import { rolledBack } from './roll-back';
-import { PCI_DRIVERS, type PciDevice, readAttribute, readLinkName, readPciDevice } from './sysfs';
 
 /** What of sysfs decides who drives a device. */
 export interface DriverState {

@@ -1,6 +1,9 @@
 /** Binding several devices at once: saved first, all or none, given back by any later process. */
-import { VfioError } from '../errors';
-import { hints } from '../hints';
+import { VfioError } from '../../errors';
+import { hints } from '../../hints';
+import { iommuGroupMembers } from '../iommu-group';
+import { isBridge } from '../readiness';
+import { type PciDevice, readPciDevice } from '../sysfs';
 import { assertUnused } from './assert-free';
 import {
   applyDriver,
@@ -10,12 +13,9 @@ import {
   driverWrites,
   readDriverState,
 } from './bind';
-import { iommuGroupMembers } from './iommu-group';
-import { isBridge } from './readiness';
 import { rolledBack } from './roll-back';
 import { forgetBinding, loadBinding, type SavedBinding, saveBinding } from './saved-bindings';
 import { withStateLock } from './state-lock';
-import { type PciDevice, readPciDevice } from './sysfs';
 import { installedRule, installRule, removeRule, ruleFor, type UdevRule } from './udev-rule';
 
 export interface BindOptions {

@@ -1,5 +1,5 @@
 /** What a failure is when going back failed, too. */
-import { VfioError } from '../errors';
+import { VfioError } from '../../errors';
 
 /** `cause` where all went back, else an error that tells of both. */
 export function rolledBack(cause: unknown, failures: readonly string[], hint: string): unknown {

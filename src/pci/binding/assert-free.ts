@@ -1,10 +1,10 @@
 /** Refusals to take a device from whom it serves. */
-import { VfioError } from '../errors';
-import { hints } from '../hints';
-import { deviceHolders } from './device-nodes';
-import { usesOf } from './in-use';
-import { Sriov } from './sriov';
-import { type PciDevice, readPciDevice } from './sysfs';
+import { VfioError } from '../../errors';
+import { hints } from '../../hints';
+import { deviceHolders } from '../device-nodes';
+import { usesOf } from '../in-use';
+import { Sriov } from '../sriov';
+import { type PciDevice, readPciDevice } from '../sysfs';
 
 /** @throws EBUSY (the system uses it or a VF of it, or a process has one open) */
 export function assertUnused(device: PciDevice): void {

@@ -1,8 +1,8 @@
 /** A udev rule that has a device bound to a driver from its first moment at each boot. */
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { UDEV_RULES } from './paths';
-import { listDirectory, readPciDevice } from './sysfs';
+import { UDEV_RULES } from '../paths';
+import { listDirectory, readPciDevice } from '../sysfs';
 
 export interface UdevRule {
   readonly path: string;

@@ -3,9 +3,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
-import { isErrno, VfioError } from '../errors';
-import { hints } from '../hints';
-import { STATE } from './paths';
+import { isErrno, VfioError } from '../../errors';
+import { hints } from '../../hints';
+import { STATE } from '../paths';
 
 const PATIENCE_S = 10;
 /** EX_TEMPFAIL of sysexits.h: no status that flock(1) has of its own. */

@@ -1,13 +1,13 @@
 /** Records of the VFs that a PF had, while their number changes: a kill on the way through 0 loses none. */
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { VfioError } from '../errors';
-import { parseBdf } from './address';
+import { VfioError } from '../../errors';
+import { parseBdf } from '../address';
+import { STATE } from '../paths';
+import { Sriov } from '../sriov';
+import { listDirectory, PCI_DEVICES, readAttribute, readPciDevice } from '../sysfs';
 import { applyDriver, type DriverState, isDriverState, readDriverState } from './bind';
-import { STATE } from './paths';
-import { Sriov } from './sriov';
 import { withStateLock } from './state-lock';
-import { listDirectory, PCI_DEVICES, readAttribute, readPciDevice } from './sysfs';
 
 export interface SavedVfs {
   readonly pf: string;

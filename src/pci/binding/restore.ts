@@ -1,7 +1,8 @@
 /** Giving bound devices back, each by itself: one that fails does not keep the others. */
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseBdf } from './address';
+import { parseBdf } from '../address';
+import { PCI_DEVICES, type PciDevice, readPciDevice } from '../sysfs';
 import { assertNotOpen, assertVfsUnused } from './assert-free';
 import {
   applyDefaultDriver,
@@ -20,7 +21,6 @@ import {
   savedAddresses,
 } from './saved-bindings';
 import { withStateLock } from './state-lock';
-import { PCI_DEVICES, type PciDevice, readPciDevice } from './sysfs';
 import { ruledAddresses, rulesOf } from './udev-rule';
 
 export interface Restoration extends Change {

@@ -1,10 +1,10 @@
 /** Records of what devices had before they were bound, so that another process can give them back. */
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { VfioError } from '../errors';
+import { VfioError } from '../../errors';
+import { STATE } from '../paths';
+import { listDirectory, readAttribute } from '../sysfs';
 import { type DriverState, isDriverState } from './bind';
-import { STATE } from './paths';
-import { listDirectory, readAttribute } from './sysfs';
 
 export interface SavedBinding {
   readonly bdf: string;
