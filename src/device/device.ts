@@ -1,4 +1,5 @@
 /** A device opened through VFIO. */
+import { throwFirst } from '../all-done';
 import type { AddressSpace } from '../dma/address-space';
 import { check, closedError, isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
@@ -326,8 +327,7 @@ export class Device implements AsyncDisposable {
     this.dma.disown(this);
     await this.#attachment.release();
     check(closed, `close ${this.bdf}`, { syscall: 'close', device: this.bdf });
-    const failed = ended.find(({ status }) => status === 'rejected');
-    if (failed) throw (failed as PromiseRejectedResult).reason;
+    throwFirst(ended);
   }
 
   /** The kernel does it, too, as the descriptor goes; here, DMA ends before the buffers do. */

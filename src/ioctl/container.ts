@@ -92,11 +92,21 @@ export async function iommuMapDma(
   flags: number,
 ): Promise<void> {
   const arg = isBrief(size) ? briefMap : s.vfio_iommu_type1_dma_map.create();
+  fillMap(arg, vaddr, iova, size, flags);
+  await callStructSized(fd, 'VFIO_IOMMU_MAP_DMA', arg, size);
+}
+
+function fillMap(
+  arg: typeof briefMap,
+  vaddr: bigint,
+  iova: bigint,
+  size: bigint,
+  flags: number,
+): void {
   arg.flags = flags;
   arg.vaddr = vaddr;
   arg.iova = iova;
   arg.size = size;
-  await callStructSized(fd, 'VFIO_IOMMU_MAP_DMA', arg, size);
 }
 
 /** As iommuMapDma, to be made again and again. */
@@ -108,10 +118,7 @@ export function prepareMapDma(
   flags: number,
 ): () => void {
   const arg = s.vfio_iommu_type1_dma_map.create();
-  arg.flags = flags;
-  arg.vaddr = vaddr;
-  arg.iova = iova;
-  arg.size = size;
+  fillMap(arg, vaddr, iova, size, flags);
   return prepareStruct(fd, 'VFIO_IOMMU_MAP_DMA', arg);
 }
 

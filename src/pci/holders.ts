@@ -2,8 +2,9 @@
 import { readlinkSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { printable } from '../printable';
+import { fileText } from './kernel-files';
 import { DEV_VFIO, PROC, SYS } from './paths';
-import { listDirectory, readStart } from './sysfs';
+import { listDirectory } from './sysfs';
 
 /** What a group gives for a device, VFIO_GROUP_GET_DEVICE_FD: a file without a path. */
 const DEVICE_FD = 'anon_inode:[vfio-device]';
@@ -50,7 +51,7 @@ interface OpenFile {
 }
 
 function openFiles(pid: string): OpenFile[] {
-  return entries(`${PROC}/${pid}/fd`).flatMap((fd) => {
+  return listDirectory(`${PROC}/${pid}/fd`).flatMap((fd) => {
     const target = linkTarget(`${PROC}/${pid}/fd/${fd}`);
     if (target !== DEVICE_FD)
       return target === undefined ? [] : [{ fd, target, device: undefined }];
@@ -75,21 +76,7 @@ function isOf(device: string | undefined, path: string): boolean {
 }
 
 /** Empty where a process ended, or is not ours to look into. */
-function text(path: string): string {
-  try {
-    return readStart(path, MAX_TEXT).toString('latin1');
-  } catch {
-    return '';
-  }
-}
-
-function entries(directory: string): string[] {
-  try {
-    return listDirectory(directory);
-  } catch {
-    return [];
-  }
-}
+const text = (path: string) => fileText(path, MAX_TEXT) ?? '';
 
 function linkTarget(link: string): string | undefined {
   try {

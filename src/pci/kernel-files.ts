@@ -6,10 +6,10 @@ import { readStart } from './sysfs';
 
 const MAX_FILE = 4 << 20;
 
-/** undefined where it is not there or not readable. */
-export function fileText(path: string): string | undefined {
+/** Its start, up to `limit` bytes; undefined where it is not there, went while it was read, or is not ours to read. */
+export function fileText(path: string, limit = MAX_FILE): string | undefined {
   try {
-    return readStart(path, MAX_FILE).toString('latin1').trimEnd();
+    return readStart(path, limit).toString('latin1').trimEnd();
   } catch {
     return undefined;
   }

@@ -1,10 +1,11 @@
 /** Records of what devices had before they were bound, so that another process can give them back. */
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { VfioError } from '../../errors';
 import { STATE } from '../paths';
-import { listDirectory, readAttribute } from '../sysfs';
+import { readAttribute } from '../sysfs';
 import { type DriverState, isDriverState } from './bind';
+import { recordedAddresses, writeRecord } from './records';
 
 export interface SavedBinding {
   readonly bdf: string;
@@ -17,12 +18,8 @@ export interface SavedBinding {
 
 export const recordPath = (bdf: string) => join(STATE, `${bdf}.json`);
 
-/** There is the whole record or none, whenever the process ends. */
 export function saveBinding(saved: SavedBinding): void {
-  mkdirSync(STATE, { recursive: true, mode: 0o755 });
-  const temporary = `${recordPath(saved.bdf)}.${process.pid}`;
-  writeFileSync(temporary, `${JSON.stringify(saved)}\n`);
-  renameSync(temporary, recordPath(saved.bdf));
+  writeRecord(recordPath(saved.bdf), saved);
 }
 
 export function forgetBinding(bdf: string): void {
@@ -46,6 +43,4 @@ export function loadBinding(bdf: string): SavedBinding | undefined {
 }
 
 /** Devices that have a record, readable or not. */
-export function savedAddresses(): string[] {
-  return listDirectory(STATE).flatMap((name) => /^(.+)\.json$/.exec(name)?.[1] ?? []);
-}
+export const savedAddresses = () => recordedAddresses(STATE);

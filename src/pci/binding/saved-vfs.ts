@@ -1,12 +1,13 @@
 /** Records of the VFs that a PF had, while their number changes: a kill on the way through 0 loses none. */
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { VfioError } from '../../errors';
 import { parseBdf } from '../address';
 import { STATE } from '../paths';
 import { Sriov } from '../sriov';
-import { listDirectory, PCI_DEVICES, readAttribute, readPciDevice } from '../sysfs';
+import { PCI_DEVICES, readAttribute, readPciDevice } from '../sysfs';
 import { applyDriver, type DriverState, isDriverState, readDriverState } from './bind';
+import { recordedAddresses, writeRecord } from './records';
 import { withStateLock } from './state-lock';
 
 export interface SavedVfs {
@@ -24,10 +25,7 @@ export function vfsOf(pf: string): SavedVfs {
 }
 
 export function saveVfs(saved: SavedVfs): void {
-  mkdirSync(directory, { recursive: true, mode: 0o755 });
-  const temporary = `${fileOf(saved.pf)}.${process.pid}`;
-  writeFileSync(temporary, `${JSON.stringify(saved)}\n`);
-  renameSync(temporary, fileOf(saved.pf));
+  writeRecord(fileOf(saved.pf), saved);
 }
 
 export function forgetVfs(pf: string): void {
@@ -35,9 +33,7 @@ export function forgetVfs(pf: string): void {
 }
 
 /** PFs whose change was not completed. */
-function abandonedPfs(): string[] {
-  return listDirectory(directory).flatMap((name) => /^(.+)\.json$/.exec(name)?.[1] ?? []);
-}
+const abandonedPfs = () => recordedAddresses(directory);
 
 /** @throws ERR_VFIO_MALFORMED */
 function loadVfs(pf: string): SavedVfs {

@@ -1,19 +1,10 @@
 /** Where the SSH session comes in that this process is part of. */
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { fileText } from '../kernel-files';
 import { PROC } from '../paths';
-import { readStart } from '../sysfs';
 
-const MAX_ENVIRONMENT = 4 << 20;
-
-/** Empty where it ended, or is not ours to read. */
-function text(pid: number, file: string): string {
-  try {
-    return readStart(join(PROC, String(pid), file), MAX_ENVIRONMENT).toString('latin1');
-  } catch {
-    return '';
-  }
-}
+const text = (pid: number, file: string) => fileText(join(PROC, String(pid), file)) ?? '';
 
 /** `CLIENT PORT SERVER PORT`: of this process or, as sudo takes it away, of the nearest that has it. */
 function sshConnection(): string | undefined {
