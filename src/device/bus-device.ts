@@ -6,6 +6,7 @@ import { VfioError } from '../errors';
 import { hints } from '../hints';
 import { SYS } from '../pci/paths';
 import { listDirectory, readLinkName, readPciDevice } from '../pci/sysfs';
+import { isVfioDriver } from '../pci/vfio-driver';
 
 export interface BusDevice {
   /** A PCI address, the UUID of a mediated device, or the name of a platform device. */
@@ -30,7 +31,7 @@ export function findDevice(name: string): BusDevice {
 export function hasVfioDriver({ driver, path }: BusDevice): boolean {
   if (driver === undefined) return false;
   // What every VFIO device has since Linux 6.1.
-  return driver.includes('vfio') || listDirectory(join(path, 'vfio-dev')).length > 0;
+  return isVfioDriver(driver) || listDirectory(join(path, 'vfio-dev')).length > 0;
 }
 
 function onPlatform(name: string): BusDevice | undefined {

@@ -4,6 +4,7 @@ import { hints } from '../hints';
 import { VFIO_PCI_DEVID_NOT_OWNED } from '../ioctl/abi/hot-reset-constants';
 import * as ioctl from '../ioctl/hot-reset';
 import { readPciDevice } from '../pci/sysfs';
+import { isVfioDriver } from '../pci/vfio-driver';
 import { Group } from './group';
 
 /** A device that would be reset, too. */
@@ -65,7 +66,7 @@ function blockerOf({ bdf, group, devid }: ioctl.DependentDevice): string | undef
   // The kernel has VFs apart from what shares the reset of their PF, and so refuses.
   if (physfn !== undefined) return 'a VF, which has to go first (sriov.setNumVfs(0))';
   if (driver === undefined) return 'bound to no driver, where vfio-pci is needed';
-  if (!driver.includes('vfio')) return `bound to ${driver}, where vfio-pci is needed`;
+  if (!isVfioDriver(driver)) return `bound to ${driver}, where vfio-pci is needed`;
   if (group !== undefined && !Group.isOpen(group))
     return `in IOMMU group ${group}, which is not open here`;
   if (devid === VFIO_PCI_DEVID_NOT_OWNED) return 'not open in the same iommufd';

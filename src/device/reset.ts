@@ -6,6 +6,7 @@ import { isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
 import { onSameBus, resetMethods } from '../pci/reset-methods';
 import { readPciDevice } from '../pci/sysfs';
+import { isVfioDriver } from '../pci/vfio-driver';
 import { openDevice } from './open';
 
 export interface ResetOptions {
@@ -25,7 +26,7 @@ export async function resetDevice(
 ): Promise<string | undefined> {
   const { bdf, path, driver } = readPciDevice(address);
   const [method] = resetMethods(bdf);
-  if (driver?.includes('vfio')) {
+  if (isVfioDriver(driver)) {
     const device = await openDevice(bdf, vfToken === undefined ? {} : { vfToken });
     try {
       await device.reset();

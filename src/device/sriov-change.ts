@@ -7,6 +7,7 @@ import { bringBack, forgetVfs, type SavedVfs, saveVfs, vfsOf } from '../pci/bind
 import { withStateLock } from '../pci/binding/state-lock';
 import { Sriov } from '../pci/sriov';
 import { readPciDevice } from '../pci/sysfs';
+import { isVfioDriver } from '../pci/vfio-driver';
 import { openDevice } from './open';
 import { vfTokenBytes } from './vf-token';
 
@@ -45,7 +46,7 @@ export function planVfs(address: string, count: number, options: SriovOptions = 
   }
   if (vfToken !== undefined) {
     vfTokenBytes(vfToken);
-    if (!driver?.includes('vfio')) {
+    if (!isVfioDriver(driver)) {
       throw new VfioError('ERR_VFIO_NOT_BOUND', `${bdf} is bound to ${driver ?? 'no driver'}`, {
         device: bdf,
         hint: `only a PF under vfio-pci has a VF token; vfio bind ${bdf}, or leave --vf-token out`,

@@ -62,7 +62,7 @@ export class DmaMapping implements AsyncDisposable {
     this.#suspended = true;
   }
 
-  /** Let the devices have it again. Idempotent. @throws as `AddressSpace.map`; it stays suspended then */
+  /** Let the devices have it again. Idempotent. @throws ENOMEM (memory, or RLIMIT_MEMLOCK); it stays suspended then */
   resume(): void {
     if (this.#closing) throw closedError('DMA mapping');
     if (!this.#suspended) return;

@@ -13,6 +13,7 @@ import {
 } from '../pci/iommu-group';
 import { isBridge, readinessOf } from '../pci/readiness';
 import { type PciDevice, readAttribute, readPciDevice } from '../pci/sysfs';
+import { isVfioDriver } from '../pci/vfio-driver';
 import { sharingReasons } from '../topology/sharing';
 import { flatten, readTopology } from '../topology/tree';
 import { type Finding, ok } from './finding';
@@ -106,8 +107,7 @@ function endingUse({ kind, name }: Use): string[] {
 export function checkDriver(device: PciDevice): Finding {
   const { bdf, path, driver } = device;
   const evidence = `${path}/driver: ${driver ?? 'none'}`;
-  const bound = driver?.includes('vfio') ?? false;
-  if (bound) return ok('bound', evidence, 'it is bound to a vfio driver');
+  if (isVfioDriver(driver)) return ok('bound', evidence, 'it is bound to a vfio driver');
   const uses = usesOf(device);
   if (uses.length > 0) {
     return {

@@ -7,6 +7,7 @@ import { SYS } from '../pci/paths';
 import { onSameBus, resetMethods } from '../pci/reset-methods';
 import { Sriov } from '../pci/sriov';
 import { PCI_DEVICES, type PciDevice, readAttribute, readLinkName } from '../pci/sysfs';
+import { isVfioDriver } from '../pci/vfio-driver';
 import { type Finding, ok } from './finding';
 import { shell } from './shell';
 
@@ -120,7 +121,7 @@ export function checkSriov({ bdf, driver, physfn }: PciDevice): Finding[] {
 function checkVf(pf: string): Finding {
   const driver = readLinkName(join(PCI_DEVICES, pf, 'driver'));
   const evidence = `physfn: ${pf}, bound to ${driver ?? 'no driver'}`;
-  if (!driver?.includes('vfio')) return ok('vf', evidence, 'a VF; it opens without a VF token');
+  if (!isVfioDriver(driver)) return ok('vf', evidence, 'a VF; it opens without a VF token');
   return {
     id: 'vf-token',
     level: 'warning',

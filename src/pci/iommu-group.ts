@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { SYS } from './paths';
 import { listDirectory, PCI_DEVICES, readAttribute, readLinkName } from './sysfs';
+import { isVfioDriver } from './vfio-driver';
 
 export const GROUPS = join(SYS, 'kernel/iommu_groups');
 
@@ -21,7 +22,7 @@ export function iommuGroupMembers(group: number): GroupMember[] {
     const path = join(PCI_DEVICES, bdf);
     const driver = readLinkName(join(path, 'driver'));
     // A device under any vfio driver, variants such as mlx5_vfio_pci included, has a vfio-dev directory (6.1).
-    const vfio = driver?.includes('vfio') || listDirectory(join(path, 'vfio-dev')).length > 0;
+    const vfio = isVfioDriver(driver) || listDirectory(join(path, 'vfio-dev')).length > 0;
     return { bdf, driver, blocks: driver !== undefined && !vfio && !harmless.has(driver) };
   });
 }

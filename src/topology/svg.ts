@@ -1,4 +1,6 @@
 /** The picture: a row for each function, indented below its bridge or PF, in areas of groups. */
+
+import { isVfioDriver } from '../pci/vfio-driver';
 import { labelOf } from './label';
 import { markup } from './markup';
 import { sharedGroups } from './sharing';
@@ -201,7 +203,7 @@ function box(row: Row, index: number, right: number): string[] {
   const nameAt = x + PADDING + node.bdf.length * CHARACTER.address + 10;
   const kind = kindOf(node);
   const dashes = kind === 'vf' ? ' stroke-dasharray="4 3"' : '';
-  const driverClass = driver.includes('vfio') ? 'vfio' : node.driver === null ? 'faint' : 'ink';
+  const driverClass = isVfioDriver(driver) ? 'vfio' : node.driver === null ? 'faint' : 'ink';
   const details = [
     [driverClass, driver],
     ['faint', port],

@@ -8,6 +8,7 @@ import { hints } from '../../hints';
 import { allowsUnprotected } from '../iommu-group';
 import { SYS } from '../paths';
 import { PCI_DRIVERS, type PciDevice, readAttribute, readLinkName, readPciDevice } from '../sysfs';
+import { isVfioDriver } from '../vfio-driver';
 import { rolledBack } from './roll-back';
 
 /** What of sysfs decides who drives a device. */
@@ -80,7 +81,7 @@ export async function bindDriver(address: string, driver = 'vfio-pci'): Promise<
 /** @throws ERR_VFIO_UNAVAILABLE (no such driver), ERR_VFIO_NO_IOMMU_GROUP */
 export function assertBindable(device: PciDevice, driver: string): void {
   assertDriver(driver);
-  if (driver.includes('vfio') && device.iommuGroup === undefined && !allowsUnprotected()) {
+  if (isVfioDriver(driver) && device.iommuGroup === undefined && !allowsUnprotected()) {
     // The kernel would say EINVAL, after the old driver is gone.
     throw new VfioError('ERR_VFIO_NO_IOMMU_GROUP', `${device.bdf} is in no IOMMU group`, {
       device: device.bdf,

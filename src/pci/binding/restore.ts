@@ -3,6 +3,7 @@ import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseBdf } from '../address';
 import { PCI_DEVICES, type PciDevice, readPciDevice } from '../sysfs';
+import { isVfioDriver } from '../vfio-driver';
 import { assertNotOpen, assertVfsUnused } from './assert-free';
 import {
   applyDefaultDriver,
@@ -138,5 +139,5 @@ function giveBack(device: PciDevice, saved: SavedBinding | undefined): Promise<v
 /** Nobody has bound it to something else: there is nothing to restore. */
 function isTheKernels(device: PciDevice): boolean {
   const { driver, override } = readDriverState(device);
-  return override === '' && driver !== null && !driver.includes('vfio');
+  return override === '' && driver !== null && !isVfioDriver(driver);
 }
