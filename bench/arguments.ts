@@ -1,14 +1,15 @@
-/** What the programs that run rows are told by scripts/bench.mjs, and how they run one. */
-import { execFileSync } from 'node:child_process';
+/** What the programs that run rows are told by scripts/bench.mjs, and how they start those that measure. */
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import type { Program } from './contest';
 
 export interface RunOptions {
-  /** Where the C programs are. */
-  readonly programs: string;
   readonly runs: number;
-  /** Where profiles of our side go; undefined for none. */
-  readonly profile: string | undefined;
   readonly isWanted: (row: string) => boolean;
+  /** A program of bench/c/. */
+  readonly c: (name: string, ...args: readonly string[]) => Program;
+  /** A script of ours for a row, with a profile of it if that is asked for. */
+  readonly ours: (script: string, row: string, ...args: readonly string[]) => Program;
 }
 
 export function parseRunOptions(args: string[]): RunOptions {
@@ -24,24 +25,15 @@ export function parseRunOptions(args: string[]): RunOptions {
   const { programs, profile } = values;
   if (programs === undefined) throw new Error('where are the C programs?');
   return {
-    programs,
     runs: Number(values.runs),
-    profile,
     isWanted: (row) => positionals.length === 0 || positionals.includes(row),
+    c: (name, ...rest) => ({ file: join(programs, name), args: rest }),
+    ours: (script, row, ...rest) => {
+      const flags = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}/${row}`];
+      return {
+        file: process.execPath,
+        args: [...flags, join(__dirname, script), row, ...rest],
+      };
+    },
   };
-}
-
-/** The number that a program prints. */
-export function numberFrom(file: string, args: readonly string[]): number {
-  return Number(execFileSync(file, args, { stdio: ['ignore', 'pipe', 'inherit'] }));
-}
-
-/** The number that a script of ours prints; with a profile of its run, named by `row`. */
-export function numberFromOurs(
-  script: string,
-  args: readonly string[],
-  { profile }: RunOptions,
-): number {
-  const flags = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}/${args[0]}`];
-  return numberFrom(process.execPath, [...flags, script, ...args]);
 }

@@ -5,8 +5,8 @@ import { openAddressSpace } from 'vfio';
 import { BURST, Forwarder } from '../examples/igb/forwarder';
 import type { PacketPool } from '../examples/igb/packet-pool';
 import { IgbPort } from '../examples/igb/port';
+import type { Measurement } from './answer';
 import { collectGarbage } from './garbage';
-import { warmUp } from './warm-up';
 
 const RING = 1024;
 const BUFFERS = 4608;
@@ -49,26 +49,29 @@ export class Sender {
   }
 }
 
-/** Frames a second. */
-export async function transmitRate(bdf: string, count: number): Promise<number> {
+/** Frames a second, of `count`. */
+function rate(count: number, work: (count: number) => void): number {
+  const start = performance.now();
+  work(count);
+  return count / ((performance.now() - start) / 1e3);
+}
+
+export async function transmitRate(bdf: string, count: number): Promise<Measurement> {
   const port = await IgbPort.open(bdf, { rxCount: RING, txCount: RING, pool: { count: BUFFERS } });
   const { pool, tx } = port.queues[0]!;
   makeFrames(pool);
   await port.waitForLink(LINK_MS);
   const sender = new Sender(pool, tx);
-  await warmUp(() => sender.send(count / 100));
-  const start = performance.now();
-  sender.send(count);
-  const rate = count / ((performance.now() - start) / 1e3);
-  await port.close();
-  return rate;
+  return { measure: () => rate(count, (n) => sender.send(n)), end: () => port.close() };
+}
+
+interface Forwarding {
+  readonly forwarder: Forwarder;
+  close(): Promise<void>;
 }
 
 /** Two ports that are wired to each other, with frames going round for ever. */
-async function forwarding<T>(
-  [first, second]: readonly [string, string],
-  measure: (forwarder: Forwarder) => T | Promise<T>,
-): Promise<T> {
+async function startForwarding([first, second]: readonly [string, string]): Promise<Forwarding> {
   const addressSpace = openAddressSpace();
   const rings = { addressSpace, rxCount: RING, txCount: RING };
   const a = await IgbPort.open(first, { ...rings, pool: { count: BUFFERS } });
@@ -80,11 +83,14 @@ async function forwarding<T>(
     await port.waitForLink(LINK_MS);
   }
   for (const port of [a, b]) new Sender(pool, port.queues[0]!.tx).send(IN_FLIGHT);
-  const result = await measure(new Forwarder(pool, a.queues[0]!, b.queues[0]!));
-  await b.close();
-  await a.close();
-  await addressSpace.close();
-  return result;
+  return {
+    forwarder: new Forwarder(pool, a.queues[0]!, b.queues[0]!),
+    close: async () => {
+      await b.close();
+      await a.close();
+      await addressSpace.close();
+    },
+  };
 }
 
 /** At least `count` frames. */
@@ -93,32 +99,39 @@ export function forwardFrames(forwarder: Forwarder, count: number): void {
   while (forwarder.forwarded < end) forwarder.poll();
 }
 
-/** Frames a second. */
-export function forwardRate(bdfs: readonly [string, string], count: number): Promise<number> {
-  return forwarding(bdfs, async (forwarder) => {
-    await warmUp(() => forwardFrames(forwarder, count / 100));
-    const start = performance.now();
-    forwardFrames(forwarder, count);
-    return count / ((performance.now() - start) / 1e3);
-  });
+export async function forwardRate(
+  bdfs: readonly [string, string],
+  count: number,
+): Promise<Measurement> {
+  const { forwarder, close } = await startForwarding(bdfs);
+  return { measure: () => rate(count, (n) => forwardFrames(forwarder, n)), end: close };
 }
 
 /** The longest pause, in ms, for a collection of garbage while frames are forwarded for `seconds`. */
-export function forwardGcPause(bdfs: readonly [string, string], seconds: number): Promise<number> {
-  return forwarding(bdfs, async (forwarder) => {
-    await warmUp(() => forwardFrames(forwarder, 4096));
-    collectGarbage();
-    let longest = 0;
-    const observer = new PerformanceObserver((list) => {
-      for (const { duration } of list.getEntries()) longest = Math.max(longest, duration);
-    });
-    observer.observe({ entryTypes: ['gc'] });
-    const end = performance.now() + seconds * 1e3;
-    while (performance.now() < end) {
-      forwardFrames(forwarder, 4096);
-      await turn();
-    }
-    observer.disconnect();
-    return longest;
+async function longestPause(forwarder: Forwarder, seconds: number): Promise<number> {
+  collectGarbage();
+  let longest = 0;
+  const observer = new PerformanceObserver((list) => {
+    for (const { duration } of list.getEntries()) longest = Math.max(longest, duration);
   });
+  observer.observe({ entryTypes: ['gc'] });
+  const end = performance.now() + seconds * 1e3;
+  while (performance.now() < end) {
+    forwardFrames(forwarder, 4096);
+    await turn();
+  }
+  observer.disconnect();
+  return longest;
+}
+
+export async function forwardGcPause(
+  bdfs: readonly [string, string],
+  seconds: number,
+): Promise<Measurement> {
+  const { forwarder, close } = await startForwarding(bdfs);
+  return {
+    warm: () => forwardFrames(forwarder, 4096),
+    measure: () => longestPause(forwarder, seconds),
+    end: close,
+  };
 }

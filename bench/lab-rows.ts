@@ -1,21 +1,24 @@
 /**
- * The rows of the lab: this library and C in turn, each run a process of its own, in one boot.
+ * The rows of the lab: this library and C in turn, in one boot, each with devices of its own.
  *
  *   node lab-rows.js --programs DIR [--runs N] [--profile DIR] [ROW...]    prints the rows as JSON
  */
 import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { bindDriver, readPciDevice } from 'vfio';
-import { numberFrom, numberFromOurs, parseRunOptions, type RunOptions } from './arguments';
-import { makeRow, type Row, tableLine } from './statistics';
+import { parseRunOptions, type RunOptions } from './arguments';
+import { contest } from './contest';
+import { type Row, tableLine } from './statistics';
 
 interface LabRow {
   readonly name: string;
   readonly unit: string;
   readonly device: keyof typeof ids;
+  /** Operations of a slice: a fifth of a second or so. */
   readonly count: number;
   /** The C program and its arguments; undefined where C has nothing to compare. */
-  readonly c: ((bdfs: readonly string[], count: number) => string[]) | undefined;
+  readonly c:
+    | ((bdfs: readonly string[], count: number) => [program: string, ...args: string[]])
+    | undefined;
 }
 
 const nvme = (name: string, depth: number, count: number): LabRow => ({
@@ -47,64 +50,72 @@ const igb = (
   c: (bdfs) => ['igb', program, ...bdfs, String(count)],
 });
 
-/** Counts: of a second or two. */
 const rows: readonly LabRow[] = [
-  nvme('nvme-randread-4k-qd1', 1, 60_000),
-  nvme('nvme-randread-4k-qd32', 32, 400_000),
-  igb('igb-tx-64b-burst32', 'tx', 'igb', 1_500_000),
-  igb('igb-forward-64b-burst32', 'forward', 'igbPair', 400_000),
-  { name: 'igb-forward-gc-pause-10s', unit: 'ms', device: 'igbPair', count: 10, c: undefined },
-  edu('config-read32', 'ns', 300_000),
-  edu('bar-read32', 'ns', 1_000_000),
-  edu('bar-write32', 'ns', 1_000_000),
-  edu('map-unmap-4k', 'us', 20_000),
-  edu('map-close-4k', 'us', 5_000, 'map-unmap-4k'),
-  edu('irq-async-p50', 'us', 30_000),
-  edu('open-close', 'us', 10),
+  nvme('nvme-randread-4k-qd1', 1, 6000),
+  nvme('nvme-randread-4k-qd32', 32, 40_000),
+  igb('igb-tx-64b-burst32', 'tx', 'igb', 200_000),
+  igb('igb-forward-64b-burst32', 'forward', 'igbPair', 50_000),
+  edu('config-read32', 'ns', 50_000),
+  edu('bar-read32', 'ns', 200_000),
+  edu('bar-write32', 'ns', 200_000),
+  edu('map-unmap-4k', 'us', 4000),
+  edu('map-close-4k', 'us', 800, 'map-unmap-4k'),
+  edu('irq-async-p50', 'us', 15_000),
+  edu('open-close', 'us', 5),
 ];
 
-/** Vendor, device, which of those there are (by address). */
+/** A quarter of a minute: no slices. */
+const gcPause: LabRow = {
+  name: 'igb-forward-gc-pause-10s',
+  unit: 'ms',
+  device: 'igbPair',
+  count: 10,
+  c: undefined,
+};
+
+const SLICES = 9;
+
+/** Vendor, device, where those of a kind begin (by address), and how many ours and C have each. */
 const ids = {
   nvme: [0x1b36, 0x0010, 0, 1],
   edu: [0x1234, 0x11e8, 0, 1],
   igb: [0x8086, 0x10c9, 0, 1],
-  igbPair: [0x8086, 0x10c9, 1, 3],
+  igbPair: [0x8086, 0x10c9, 2, 2],
 } as const;
 
-function findBdfs(kind: keyof typeof ids): string[] {
-  const [vendor, device, first, end] = ids[kind];
+/** The devices of ours, and those of C. */
+function findBdfs(kind: keyof typeof ids): [string[], string[]] {
+  const [vendor, device, first, width] = ids[kind];
   const found = readdirSync('/sys/bus/pci/devices')
     .sort()
     .map(readPciDevice)
     .filter((pci) => pci.vendor === vendor && pci.device === device)
-    .slice(first, end);
-  if (found.length < end - first) throw new Error(`the VM has no ${kind}`);
-  return found.map(({ bdf }) => bdf);
+    .slice(first, first + 2 * width)
+    .map(({ bdf }) => bdf);
+  if (found.length < 2 * width) throw new Error(`the VM has too few devices: ${kind}`);
+  return [found.slice(0, width), found.slice(width)];
 }
 
-function measure(row: LabRow, options: RunOptions): Row {
-  const [ours, c]: [number[], number[]] = [[], []];
-  const bdfs = findBdfs(row.device);
-  const script = join(__dirname, 'on-devices.js');
-  for (let i = 0; i < options.runs; i++) {
-    const args = [row.name, bdfs.join(','), String(row.count)];
-    ours.push(numberFromOurs(script, args, options));
-    if (row.c === undefined) continue;
-    const [program, ...rest] = row.c(bdfs, row.count);
-    c.push(numberFrom(join(options.programs, program!), rest));
-  }
-  return makeRow({ name: row.name, where: 'lab', unit: row.unit, ours, c });
+function measure(row: LabRow, slices: number, options: RunOptions): Promise<Row> {
+  const { name, unit, count } = row;
+  const [mine, theirs] = findBdfs(row.device);
+  return contest({
+    ...{ name, where: 'lab', unit, slices, runs: options.runs },
+    ours: options.ours('on-devices.js', name, mine.join(','), String(count)),
+    c: row.c && options.c(...row.c(theirs, count)),
+  });
 }
 
 async function main(options: RunOptions): Promise<void> {
-  const wanted = rows.filter(({ name }) => options.isWanted(name));
-  const bdfs = new Set(wanted.flatMap(({ device }) => findBdfs(device)));
+  const wanted = [...rows, gcPause].filter(({ name }) => options.isWanted(name));
+  const bdfs = new Set(wanted.flatMap(({ device }) => findBdfs(device).flat()));
   const bindings = await Promise.all([...bdfs].map((bdf) => bindDriver(bdf)));
-  const results = wanted.map((row) => {
-    const result = measure(row, options);
+  const results: Row[] = [];
+  for (const row of wanted) {
+    const result = await measure(row, row === gcPause ? 1 : SLICES, options);
     console.error(tableLine(result));
-    return result;
-  });
+    results.push(result);
+  }
   await Promise.all(bindings.map((binding) => binding.restore()));
   console.log(JSON.stringify(results));
 }

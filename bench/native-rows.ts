@@ -1,52 +1,58 @@
 /**
- * The rows outside the VM: this library and C in turn, each run a process of its own.
+ * The rows outside the VM: this library and C in turn.
  *
  *   node native-rows.js --programs DIR [--runs N] [--profile DIR] [ROW...]    prints the rows as JSON
  */
-import { join } from 'node:path';
-import { numberFrom, numberFromOurs, parseRunOptions, type RunOptions } from './arguments';
-import { makeRow, type Row, tableLine } from './statistics';
+import { parseRunOptions, type RunOptions } from './arguments';
+import { contest } from './contest';
+import { type Row, tableLine } from './statistics';
 
-const rows = [
-  { name: 'native-read32', unit: 'ns', count: 5_000_000 },
-  { name: 'native-write32', unit: 'ns', count: 5_000_000 },
-  { name: 'native-ring-forward', unit: 'ns/packet', count: 2_000_000 },
-  { name: 'native-irq-p50', unit: 'us', count: 20_000 },
-] as const;
-
-const ALLOCATIONS = ['alloc-bytes-per-packet', 'alloc-bytes-per-io'] as const;
-const OPERATIONS = 1_000_000;
-
-const script = join(__dirname, 'on-memory.js');
-
-function ours(name: string, count: number, options: RunOptions): number {
-  const args = [name, String(count), join(options.programs, 'ring-device')];
-  return numberFromOurs(script, args, options);
+interface NativeRow {
+  readonly name: string;
+  readonly unit: string;
+  /** Operations of a slice. */
+  readonly count: number;
+  readonly slices: number;
+  /** Whether C has the same. */
+  readonly inC: boolean;
 }
 
-function timing({ name, unit, count }: (typeof rows)[number], options: RunOptions): Row {
-  const [mine, c]: [number[], number[]] = [[], []];
-  for (let i = 0; i < options.runs; i++) {
-    mine.push(ours(name, count, options));
-    c.push(numberFrom(join(options.programs, 'native'), [name, String(count)]));
-  }
-  return makeRow({ name, where: 'native', unit, ours: mine, c });
+const timing = (name: string, unit: string, count: number): NativeRow => ({
+  ...{ name, unit, count, slices: 9, inC: true },
+});
+
+const allocation = (name: string): NativeRow => ({
+  ...{ name, unit: 'bytes', count: 1_000_000, slices: 1, inC: false },
+});
+
+const rows: readonly NativeRow[] = [
+  { ...timing('native-call', 'ns', 2_000_000), inC: false },
+  timing('native-read32', 'ns', 5_000_000),
+  timing('native-write32', 'ns', 5_000_000),
+  timing('native-ring-forward', 'ns/packet', 2_000_000),
+  timing('native-irq-p50', 'us', 20_000),
+  allocation('alloc-bytes-per-packet'),
+  allocation('alloc-bytes-per-io'),
+];
+
+function measure(row: NativeRow, { runs, ours, c }: RunOptions): Promise<Row> {
+  const { name, unit, slices, inC } = row;
+  const count = String(row.count);
+  return contest({
+    ...{ name, where: 'native', unit, slices, runs },
+    ours: ours('on-memory.js', name, count, c('ring-device').file),
+    c: inC ? c('native', name, count) : undefined,
+  });
 }
 
-function allocation(name: string, options: RunOptions): Row {
-  const values = Array.from({ length: options.runs }, () => ours(name, OPERATIONS, options));
-  return makeRow({ name, where: 'native', unit: 'bytes', ours: values, c: [] });
-}
-
-function main(options: RunOptions): void {
+async function main(options: RunOptions): Promise<void> {
   const results: Row[] = [];
-  const add = (row: Row) => {
-    console.error(tableLine(row));
-    results.push(row);
-  };
-  for (const row of rows) if (options.isWanted(row.name)) add(timing(row, options));
-  for (const name of ALLOCATIONS) if (options.isWanted(name)) add(allocation(name, options));
+  for (const row of rows.filter(({ name }) => options.isWanted(name))) {
+    const result = await measure(row, options);
+    console.error(tableLine(result));
+    results.push(result);
+  }
   console.log(JSON.stringify(results));
 }
 
-main(parseRunOptions(process.argv.slice(2)));
+void main(parseRunOptions(process.argv.slice(2)));

@@ -1,14 +1,16 @@
 /// <reference path="../test/webassembly.d.ts" />
 /**
- * What a row of the lab costs with this library: `node on-devices.js ROW BDF[,BDF] COUNT` prints one number.
- * bench/c/ has the same in C.
+ * What a row of the lab costs with this library: `node on-devices.js ROW BDF[,BDF] COUNT` prints a number for
+ * each line that comes in. bench/c/ has the same in C.
  */
 import { type Device, openDevice } from 'vfio';
 import { NvmeDriver } from '../examples/nvme/driver';
 import { RandomIo } from '../examples/nvme/random-io';
+import { answer, type Measurement } from './answer';
 import { forwardGcPause, forwardRate, transmitRate } from './igb';
 import { median } from './statistics';
-import { warmUp } from './warm-up';
+
+type Awaitable<T> = T | Promise<T>;
 
 const PAGE = 4096;
 const LIVENESS = 0x04;
@@ -44,14 +46,13 @@ function page(): Uint8Array<SharedArrayBuffer> {
 }
 
 /** us, of a mapping that is there already, as that of C has its address and its memory already. */
-async function mapUnmap({ dma }: Device, count: number): Promise<number> {
+async function mapUnmap({ dma }: Device, count: number): Promise<() => number> {
   const mapping = await dma.map(page());
-  const time = each(count, () => {
-    mapping.suspend();
-    mapping.resume();
-  });
-  await mapping.close();
-  return time / 1e3;
+  return () =>
+    each(count, () => {
+      mapping.suspend();
+      mapping.resume();
+    }) / 1e3;
 }
 
 /** us, with an address found, promises, and all that is kept of a mapping. */
@@ -96,7 +97,7 @@ async function openClose(bdf: string, count: number): Promise<number> {
 }
 
 /** I/O operations a second. */
-async function randomReads(bdf: string, depth: number, count: number): Promise<number> {
+async function randomReads(bdf: string, depth: number, count: number): Promise<Measurement> {
   const driver = await NvmeDriver.open(bdf, { completion: 'polling' });
   const buffers = [];
   for (let i = 0; i < depth; i++) buffers.push(await driver.allocate(PAGE));
@@ -107,24 +108,24 @@ async function randomReads(bdf: string, depth: number, count: number): Promise<n
     blocks: PAGE / driver.namespace.blockBytes,
     span: Math.min(Number(driver.namespace.size), 2 ** 24),
   });
-  await warmUp(() => io.run(Math.ceil(count / 100)));
-  const start = performance.now();
-  io.run(count);
-  const rate = count / ((performance.now() - start) / 1e3);
-  await driver.close();
-  return rate;
+  const measure = () => {
+    const start = performance.now();
+    io.run(count);
+    return count / ((performance.now() - start) / 1e3);
+  };
+  return { measure, end: () => driver.close() };
 }
 
-async function onEdu(
-  bdf: string,
-  count: number,
-  measure: (device: Device, count: number) => number | Promise<number>,
-): Promise<number> {
-  const device = await openDevice(bdf);
-  await warmUp(async () => void (await measure(device, Math.ceil(count / 100))));
-  const value = await measure(device, count);
-  await device.close();
-  return value;
+type Row = (bdf: string, count: number) => Promise<Measurement>;
+
+/** `prepare` on a device, which stays open. */
+function onEdu(
+  prepare: (device: Device, count: number) => Awaitable<() => Awaitable<number>>,
+): Row {
+  return async (bdf, count) => {
+    const device = await openDevice(bdf);
+    return { measure: await prepare(device, count), end: () => device.close() };
+  };
 }
 
 function twoOf(bdfs: string): [string, string] {
@@ -133,28 +134,25 @@ function twoOf(bdfs: string): [string, string] {
   return [a, b];
 }
 
-const rows: Readonly<Record<string, (bdf: string, count: number) => Promise<number>>> = {
+const rows: Readonly<Record<string, Row>> = {
   'nvme-randread-4k-qd1': (bdf, count) => randomReads(bdf, 1, count),
   'nvme-randread-4k-qd32': (bdf, count) => randomReads(bdf, 32, count),
   'igb-tx-64b-burst32': transmitRate,
   'igb-forward-64b-burst32': (bdfs, count) => forwardRate(twoOf(bdfs), count),
   'igb-forward-gc-pause-10s': (bdfs, seconds) => forwardGcPause(twoOf(bdfs), seconds),
-  'config-read32': (bdf, count) => onEdu(bdf, count, configRead),
-  'bar-read32': (bdf, count) => onEdu(bdf, count, barRead),
-  'bar-write32': (bdf, count) => onEdu(bdf, count, barWrite),
-  'map-unmap-4k': (bdf, count) => onEdu(bdf, count, mapUnmap),
-  'map-close-4k': (bdf, count) => onEdu(bdf, count, mapClose),
-  'irq-async-p50': (bdf, count) => onEdu(bdf, count, interrupt),
-  'open-close': async (bdf, count) => {
-    await warmUp(async () => void (await openClose(bdf, 1)));
-    return openClose(bdf, count);
-  },
+  'config-read32': onEdu((device, count) => () => configRead(device, count)),
+  'bar-read32': onEdu((device, count) => () => barRead(device, count)),
+  'bar-write32': onEdu((device, count) => () => barWrite(device, count)),
+  'map-unmap-4k': onEdu(mapUnmap),
+  'map-close-4k': onEdu((device, count) => () => mapClose(device, count)),
+  'irq-async-p50': onEdu((device, count) => () => interrupt(device, count)),
+  'open-close': async (bdf, count) => ({ measure: () => openClose(bdf, count) }),
 };
 
 async function main([row = '', bdf = '', count = '']: string[]): Promise<void> {
-  const measure = rows[row];
-  if (!measure) throw new Error(`no row ${JSON.stringify(row)}: ${Object.keys(rows).join(', ')}`);
-  console.log((await measure(bdf, Number(count))).toFixed(3));
+  const prepare = rows[row];
+  if (!prepare) throw new Error(`no row ${JSON.stringify(row)}: ${Object.keys(rows).join(', ')}`);
+  await answer(await prepare(bdf, Number(count)));
 }
 
 void main(process.argv.slice(2));

@@ -1,6 +1,6 @@
 /**
- * What a row outside the VM costs with this library: `node on-memory.js ROW COUNT [RING-DEVICE]` prints
- * one number. bench/c/native.c has the same in C. Registers are ordinary memory here, behind the same
+ * What a row outside the VM costs with this library: `node on-memory.js ROW COUNT [RING-DEVICE]`
+ * prints a number for each line that comes in. bench/c/native.c has the same in C. Registers are ordinary memory here, behind the same
  * Region that a BAR is.
  */
 import { spawn } from 'node:child_process';
@@ -11,8 +11,16 @@ import {
   VFIO_REGION_INFO_FLAG_READ,
   VFIO_REGION_INFO_FLAG_WRITE,
 } from '../src/ioctl/abi/constants';
-import { MEMORY_FILE, native, PROT_READ, PROT_WRITE } from '../src/native';
+import {
+  MEMORY_ANONYMOUS,
+  MEMORY_FILE,
+  native,
+  PROT_READ,
+  PROT_WRITE,
+  type RegisterAccessors,
+} from '../src/native';
 import { bytesPerIo, bytesPerPacket } from './allocation';
+import { answer, type Measurement } from './answer';
 import { median } from './statistics';
 
 const PAGE = 4096;
@@ -38,14 +46,22 @@ function each(count: number, operation: (i: number) => void): number {
   return ((performance.now() - start) / count) * 1e6;
 }
 
-function read32(count: number): number {
-  const region = regionOn(native.memfdCreate(PAGE, 0), PAGE);
-  return each(count, () => region.read32(0));
+/** What a call costs that does nothing: that of an accessor's `close` once it is closed. */
+function call(count: number): () => number {
+  const range = native.rangeReserve(PAGE, PAGE);
+  native.rangeMap(range, 0, PAGE, MEMORY_ANONYMOUS, PROT_READ, -1, 0);
+  const accessors = native.rangeRegisters(range, 0, PAGE) as RegisterAccessors;
+  return () => each(count, () => accessors.close());
 }
 
-function write32(count: number): number {
+function read32(count: number): () => number {
   const region = regionOn(native.memfdCreate(PAGE, 0), PAGE);
-  return each(count, (i) => region.write32(0, i));
+  return () => each(count, () => region.read32(0));
+}
+
+function write32(count: number): () => number {
+  const region = regionOn(native.memfdCreate(PAGE, 0), PAGE);
+  return () => each(count, (i) => region.write32(0, i));
 }
 
 /** us, the median, from the write to the listener. */
@@ -112,35 +128,37 @@ async function forward(count: number, program: string): Promise<number> {
   native.rangeMap(range, 0, RING_BYTES, MEMORY_FILE, PROT_READ | PROT_WRITE, fd, 0);
   const memory = native.rangeBuffer(range, PAGE, RING_BYTES - PAGE) as ArrayBuffer;
   const words = new Uint32Array(memory);
-  const device = spawn(program, [`/proc/${process.pid}/fd/${fd}`], { stdio: 'inherit' });
-  const next = forwardAll(words, region, 0, count);
+  const device = spawn(program, [`/proc/${process.pid}/fd/${fd}`], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  const next = forwardAll(words, region, 0, ENTRIES);
   const start = performance.now();
   forwardAll(words, region, next, count);
   const value = ((performance.now() - start) / count) * 1e6;
   region.write32(STOP, 1);
   await once(device, 'exit');
+  region.close();
+  native.rangeRelease(range);
+  native.close(fd);
   return value;
 }
 
-/** Twice, so that the second time is without the compiler. */
-async function twice(measure: (count: number) => number | Promise<number>, count: number) {
-  await measure(count);
-  return measure(count);
-}
+type Row = (count: number, program: string) => Measurement;
 
-const rows: Readonly<Record<string, (count: number, program: string) => Promise<number>>> = {
-  'native-read32': (count) => twice(read32, count),
-  'native-write32': (count) => twice(write32, count),
-  'native-irq-p50': (count) => twice(interrupt, count),
-  'native-ring-forward': forward,
-  'alloc-bytes-per-packet': bytesPerPacket,
-  'alloc-bytes-per-io': (count) => Promise.resolve(bytesPerIo(count)),
+const rows: Readonly<Record<string, Row>> = {
+  'native-call': (count) => ({ measure: call(count) }),
+  'native-read32': (count) => ({ measure: read32(count) }),
+  'native-write32': (count) => ({ measure: write32(count) }),
+  'native-irq-p50': (count) => ({ measure: () => interrupt(count) }),
+  'native-ring-forward': (count, program) => ({ measure: () => forward(count, program) }),
+  'alloc-bytes-per-packet': (count) => ({ measure: () => bytesPerPacket(count) }),
+  'alloc-bytes-per-io': (count) => ({ measure: () => bytesPerIo(count) }),
 };
 
 async function main([row = '', count = '', program = '']: string[]): Promise<void> {
-  const measure = rows[row];
-  if (!measure) throw new Error(`no row ${JSON.stringify(row)}: ${Object.keys(rows).join(', ')}`);
-  console.log((await measure(Number(count), program)).toFixed(4));
+  const prepare = rows[row];
+  if (!prepare) throw new Error(`no row ${JSON.stringify(row)}: ${Object.keys(rows).join(', ')}`);
+  await answer(prepare(Number(count), program));
 }
 
 void main(process.argv.slice(2));

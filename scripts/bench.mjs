@@ -14,20 +14,20 @@ const labRows = [
   ...['irq-async-p50', 'open-close'],
 ];
 const nativeRows = [
-  ...['native-read32', 'native-write32', 'native-ring-forward', 'native-irq-p50'],
+  ...['native-call', 'native-read32', 'native-write32', 'native-ring-forward', 'native-irq-p50'],
   ...['alloc-bytes-per-packet', 'alloc-bytes-per-io'],
 ];
 
 const usage = `Usage: npm run bench -- [options] [ROW...]
 
-Measure this library against C, each run a process of its own, the two in turn. It needs a C compiler
-and, for the rows of the lab, what the lab needs. Without ROW, all rows:
+Measure this library against C, a process each, the two in turn every fraction of a second. It needs a
+C compiler and, for the rows of the lab, what the lab needs. Without ROW, all rows:
 
   in the lab  ${labRows.join('\n              ')}
   outside     ${nativeRows.join('\n              ')}
 
   --json         {"rows":[{"name","where","unit","ours":[],"c":[],"ratio"}]} instead of a table
-  --runs N       runs of each side (default: 5)
+  --runs N       how often the two are started (default: 5)
   --profile DIR  write a CPU profile of each run of ours to DIR/ROW
   -h, --help     show this
 
@@ -98,7 +98,9 @@ function rowsOf(command, script, names) {
 function inVm() {
   const names = wanted(labRows);
   if (names.length === 0) return [];
-  const devices = ['igb', 'igb-pair', 'nvme', 'edu'].flatMap((device) => ['--device', device]);
+  // C has devices of its own.
+  const kinds = ['igb', 'igb', 'igb-pair', 'igb-pair', 'nvme', 'nvme', 'edu', 'edu'];
+  const devices = kinds.flatMap((device) => ['--device', device]);
   const out = options.profile === undefined ? [] : ['--out', options.profile];
   // One processor: emulated ones take turns, so that the threads of node would take time from each other
   // that a C program without threads keeps.

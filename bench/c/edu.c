@@ -1,4 +1,7 @@
-/* edu ROW BDF COUNT: what a row of the lab costs with raw system calls, on QEMU's edu device. */
+/*
+ * edu ROW BDF COUNT: what a row of the lab costs with raw system calls, on QEMU's edu device, each time
+ * that a line comes in.
+ */
 #include "vfio.h"
 
 #include <sys/epoll.h>
@@ -45,7 +48,9 @@ static double map_unmap(struct vfio v, long count)
 		vfio_map(v, memory, IOVA, 4096);
 		vfio_unmap(v, IOVA, 4096);
 	}
-	return (now() - start) / count * 1e6;
+	double each = (now() - start) / count * 1e6;
+	munmap(memory, 4096);
+	return each;
 }
 
 static void set_msi(struct vfio v, int fd)
@@ -81,7 +86,11 @@ static double irq(struct vfio v, long count)
 		times[i] = (now() - start) * 1e6;
 		bar[0x64 / 4] = 1; /* acknowledge */
 	}
-	return median(times, count);
+	double middle = median(times, count);
+	free(times);
+	close(epoll);
+	close(fd);
+	return middle;
 }
 
 static double open_close(const char *bdf, long count)
@@ -106,15 +115,20 @@ int main(int argc, char **argv)
 		return 2;
 	long count = atol(argv[3]);
 	if (!strcmp(argv[1], "open-close")) {
-		printf("%.3f\n", open_close(argv[2], count));
+		ready();
+		while (asked())
+			answer(open_close(argv[2], count));
 		return 0;
 	}
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		if (strcmp(argv[1], rows[i].name))
 			continue;
 		struct vfio v = vfio_open(argv[2]);
-		rows[i].measure(v, count / 10 + 1);
-		printf("%.3f\n", rows[i].measure(v, count));
+		rows[i].measure(v, count);
+		ready();
+		while (asked())
+			answer(rows[i].measure(v, count));
+		vfio_close(v);
 		return 0;
 	}
 	return 2;
