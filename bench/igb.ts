@@ -42,7 +42,7 @@ export class Sender {
     for (let sent = 0; sent < count; ) {
       const made = pool.buffers.takeIndices(ids, 0, BURST);
       const done = tx.txBurst(ids, made);
-      pool.buffers.giveIndices(ids, done, made - done);
+      if (done < made) pool.buffers.giveIndices(ids, done, made - done);
       sent += done;
     }
     while (tx.pending > 0);

@@ -49,7 +49,7 @@ export type {
   PeerOptions,
   PeerRegion,
 } from './dma/options';
-export type { DmaPool, PoolBuffer, PoolOptions } from './dma/pool';
+export { type DmaPool, POOL_OUT, type PoolBuffer, type PoolOptions } from './dma/pool';
 export { VfioError, type VfioErrorCode, type VfioErrorDetails } from './errors';
 export type { IovaRange } from './ioctl/container';
 export type { IommuHwInfo } from './ioctl/iommufd';

@@ -1,7 +1,8 @@
 /*
  * igb tx BDF COUNT, igb forward BDF BDF COUNT: frames of 64 bytes in bursts of 32 by polling, in frames
- * a second. The two ports are wired to each other, so that what is forwarded comes back to be forwarded
- * again. Measured each time that a line comes in. Rings, pool, batching of doorbells and of status reports are those of examples/igb.
+ * a second, each time that a line comes in. The two ports are wired to each other, so that what is
+ * forwarded comes back to be forwarded again. Rings, batching of doorbells and of status reports are those
+ * of examples/igb; the pool is a stack, as DPDK's caches are.
  */
 #include "vfio.h"
 

@@ -9,6 +9,19 @@ export const DESCRIPTOR_WORDS = 4;
 const MIN_COUNT = 8;
 const MAX_COUNT = 32768;
 
+/** Loads are not reordered: what is read after a bit that the device has set is what it wrote before. */
+export const ORDERED = process.arch === 'x64';
+
+/**
+ * Whether the device has set a bit in a word of a descriptor, which is not cleared before the descriptor
+ * is given back. An atomic load is a call, and needed only for a bit that is not there: who waits for it
+ * must not be told for ever what a plain load once found.
+ */
+export function hasBit(words: Uint32Array, index: number, bit: number): boolean {
+  if (ORDERED && (words[index]! & bit) !== 0) return true;
+  return (Atomics.load(words, index) & bit) !== 0;
+}
+
 /** What a ring needs of a DmaBuffer. */
 export type RingMemory = Pick<DmaBuffer, 'u32' | 'u64' | 'iovaLo' | 'iovaHi'>;
 

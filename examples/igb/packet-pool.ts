@@ -18,13 +18,6 @@ export function bufferBytesFor(bytes: number): number {
   return Math.max(DEFAULT_BUFFER_BYTES, Math.ceil(bytes / GRANULE) * GRANULE);
 }
 
-/** What a queue counts: in a typed array, for a number that grows beyond 31 bits is an object elsewhere. */
-export type QueueCounters = Float64Array;
-export const PACKETS = 0;
-export const BYTES = 1;
-export const ERRORS = 2;
-export const newCounters = (): QueueCounters => new Float64Array(3);
-
 export interface PacketPoolOptions {
   /** Buffers: as many as all rings that are fed from the pool hold, and those in the program's hands. */
   readonly count: number;

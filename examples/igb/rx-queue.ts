@@ -2,8 +2,9 @@
  * A receive queue: advanced descriptors (7.1.5), one buffer of a pool each. `rxBurst` allocates
  * nothing and writes one doorbell.
  */
-import { DESCRIPTOR_BYTES, enableQueue, type RingMemory } from './descriptor-ring';
-import { BYTES, ERRORS, newCounters, PACKETS, type PacketPool } from './packet-pool';
+import { DESCRIPTOR_BYTES, enableQueue, hasBit, ORDERED, type RingMemory } from './descriptor-ring';
+import type { PacketPool } from './packet-pool';
+import { QueueCounter } from './queue-counter';
 import {
   QUEUE_ENABLE,
   type Registers,
@@ -23,14 +24,14 @@ const ERROR = 1 << 31;
 const WHOLE = DONE | END_OF_PACKET | ERROR;
 const LENGTH_MASK = 0xffff;
 
-/**
- * Once the first descriptor of a burst was read atomically, what is read after it is as fresh, and in
- * this order on x86-64: loads are not reordered, and no compiler moves them across an atomic one.
- */
-const ORDERED = process.arch === 'x64';
+/** Imports are looked up at each use; these are constants in compiled code. */
+const ordered = ORDERED;
+const has = hasBit;
 
 export class RxQueue<R extends number> {
-  private readonly counters = newCounters();
+  private readonly countedPackets = new QueueCounter();
+  private readonly countedBytes = new QueueCounter();
+  private readonly countedErrors = new QueueCounter();
   private readonly descriptors: Uint32Array;
   private readonly mask: number;
   /** By descriptor: the buffer that it holds. */
@@ -60,16 +61,16 @@ export class RxQueue<R extends number> {
 
   /** Frames handed out, and their bytes. */
   get packets(): number {
-    return this.counters[PACKETS]!;
+    return this.countedPackets.value;
   }
 
   get bytes(): number {
-    return this.counters[BYTES]!;
+    return this.countedBytes.value;
   }
 
   /** Frames that did not fit one buffer or had an error; they are dropped. */
   get errors(): number {
-    return this.counters[ERRORS]!;
+    return this.countedErrors.value;
   }
 
   /** Give the queue buffers and enable it; again after each reset of the function. */
@@ -101,12 +102,12 @@ export class RxQueue<R extends number> {
     let count = 0;
     // Once more after what is dropped.
     while (count < max && this.next !== this.tail) {
-      if ((Atomics.load(descriptors, (this.next << 2) | STATUS) & DONE) === 0) break;
+      if (!has(descriptors, (this.next << 2) | STATUS, DONE)) break;
       if (!this.skipping) count = this.takeWhole(ids, count, max);
       if (count < max) this.dropOthers();
     }
     if (this.next === next) return 0;
-    this.counters[PACKETS]! += count;
+    this.countedPackets.add(count);
     this.refill();
     return count;
   }
@@ -119,21 +120,22 @@ export class RxQueue<R extends number> {
     const { descriptors, held, mask } = this;
     const { info } = this.pool;
     let { next } = this;
-    const end = Math.min(max, start + (ORDERED ? (this.tail - next) & mask : 1));
+    const end = Math.min(max, start + (ordered ? (this.tail - next) & mask : 1));
     let bytes = 0;
     let i = start;
     for (; i < end; i++) {
+      // Of 31 bits and a sign, numbers stay in registers.
       const status = descriptors[(next << 2) | STATUS]!;
       if ((status & WHOLE) !== (DONE | END_OF_PACKET)) break;
-      const id = held[next]!;
+      const id = held[next]! | 0;
       const word = descriptors[(next << 2) | LENGTH]!;
       info[id] = status & VLAN_STRIPPED ? word : word & LENGTH_MASK;
-      bytes += word & LENGTH_MASK;
+      bytes = (bytes + (word & LENGTH_MASK)) | 0;
       ids[i] = id;
       next = (next + 1) & mask;
     }
     this.next = next;
-    this.counters[BYTES]! += bytes;
+    this.countedBytes.add(bytes);
     return i;
   }
 
@@ -151,7 +153,7 @@ export class RxQueue<R extends number> {
 
   private drop(id: number, status: number): void {
     const last = (status & END_OF_PACKET) !== 0;
-    if (last) this.counters[ERRORS]!++;
+    if (last) this.countedErrors.add(1);
     this.skipping = !last;
     this.pool.give(id);
   }

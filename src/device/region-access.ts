@@ -19,6 +19,7 @@ export class RegionAccess {
   /** What 32-bit accesses need no call for; all others, and all errors, go through `#access`. */
   readonly #words: Uint32Array;
   readonly #lost: Uint8Array;
+  readonly #lostAfter: Uint8Array;
 
   /** `range`: of the addon, with all of the region in this thread, if it is mapped as a whole. */
   constructor(
@@ -35,6 +36,7 @@ export class RegionAccess {
     const direct = directWords(range, size);
     this.#words = direct.words;
     this.#lost = direct.lost;
+    this.#lostAfter = direct.lostAfter;
   }
 
   read8(offset: number): number {
@@ -91,8 +93,8 @@ export class RegionAccess {
     const whole = index < this.#words.length && index * 4 === offset;
     if (whole && isInt32OrUint32(value) && this.#lost[0] === 0) {
       this.#words[index] = value;
-      // Not the same load as before in the eyes of the optimiser: this write may have faulted.
-      if (Atomics.load(this.#lost, 0) === 0) return;
+      // This write may have faulted. Another view: not the same load in the eyes of the optimiser.
+      if (this.#lostAfter[0] === 0) return;
     }
     const result = this.#access.write32(offset, value);
     if (result < 0) this.fail(result, offset, 4);

@@ -184,6 +184,19 @@ describe('transmit', () => {
     expect(igb.transmit()).toEqual([frame(4, 60, 7)]);
   });
 
+  test('a buffer that is on its way, or in the pool, ends the burst and is refused at its head', async () => {
+    const { igb, tx, pool } = await setUp();
+    load(pool, [frame(1), frame(2), frame(3, 60, 7)]);
+    ids[3] = ids[0]!;
+    expect(tx.txBurst(ids, 4)).toBe(3);
+    expect(() => tx.txBurst(ids, 1)).toThrow(/is not the caller's/);
+    expect(() => tx.txBurst(ids.subarray(2), 1)).toThrow(/is not the caller's/);
+    expect(igb.transmit()).toEqual([frame(1), frame(2), frame(3, 60, 7)]);
+    expect(tx.pending).toBe(0);
+    expect(() => tx.txBurst(ids, 1)).toThrow(/is not the caller's/);
+    expect(pool.buffers.available).toBe(32 - 7);
+  });
+
   test('a restart gives back what was under way', async () => {
     const { igb, tx, pool } = await setUp();
     load(pool, [frame(1), frame(2)]);

@@ -7,7 +7,7 @@ import { transformFileSync } from '@swc/core';
 import fc from 'fast-check';
 import type { IovaConstraints } from '../../src/dma/iova-allocator';
 import type { SlabMemory } from '../../src/dma/piece';
-import { createPool, type DmaPool, type PoolBuffer } from '../../src/dma/pool';
+import { createPool, type DmaPool, POOL_OUT, type PoolBuffer } from '../../src/dma/pool';
 
 const PAGE = 4096;
 const MIB = 1 << 20;
@@ -343,6 +343,39 @@ describe('bursts of indices', () => {
     }
     expect(pool.available).toBe(4);
     expect(pool.takeIndices(ids, 2, 6)).toBe(4);
+  });
+
+  test('a chain comes back at once, its last buffer first', async () => {
+    const pool = await createPool(new FakeSpace(), { size: 64, count: 6 });
+    pool.takeIndices(ids, 0, 5);
+    const { links } = pool;
+    expect([...ids.subarray(0, 3)].map((id) => links[id])).toEqual([POOL_OUT, POOL_OUT, POOL_OUT]);
+    links[ids[0]!] = -1;
+    links[ids[1]!] = ids[0]!;
+    links[ids[2]!] = ids[1]!;
+    pool.giveChain(ids[2]!, ids[0]!, 3);
+    expect(pool.available).toBe(4);
+    const expected = [ids[2], ids[1], ids[0]];
+    pool.giveIndices(ids, 3, 2);
+    expect(pool.takeIndices(ids, 0, 6)).toBe(6);
+    expect([...ids.subarray(2, 5)]).toEqual(expected);
+    expect([...ids.subarray(0, 6)].sort()).toEqual([0, 1, 2, 3, 4, 5]);
+  });
+
+  test('a chain whose end is in none is refused, and the pool is as it was', async () => {
+    const pool = await createPool(new FakeSpace(), { size: 64, count: 6 });
+    pool.takeIndices(ids, 0, 2);
+    pool.links[0] = -1;
+    expect(() => pool.giveChain(1, 0, 2)).toThrow(code('ERR_VFIO_NOT_TAKEN'));
+    expect(() => pool.giveChain(0, 1, 2)).toThrow(code('ERR_VFIO_NOT_TAKEN'));
+    expect(() => pool.giveChain(0, 6, 2)).toThrow(code('ERR_VFIO_OUT_OF_RANGE'));
+    expect(() => pool.giveChain(0, 0, Number.NaN)).toThrow(code('ERR_VFIO_INVALID_ARGUMENT'));
+    expect(pool.available).toBe(4);
+    pool.giveChain(0, 0, 1);
+    expect(pool.available).toBe(5);
+    await pool.close();
+    pool.links[1] = -1;
+    expect(() => pool.giveChain(1, 1, 1)).toThrow(code('ERR_VFIO_CLOSED'));
   });
 
   test('not from a closed pool', async () => {
