@@ -7,7 +7,10 @@ export interface ForwardingSide {
   readonly tx: { txBurst(ids: Uint32Array, count: number): number };
 }
 
-export const BURST = 32;
+/** An export is looked up at each use, a local constant is not. */
+const BURST = 32;
+
+export { BURST };
 
 export class Forwarder {
   private readonly counts = new Float64Array(2);

@@ -8,7 +8,12 @@ const BLOCK_COUNT = 12;
 const HIGH = 2 ** 32;
 
 /** The most blocks of a command (NVM: 3.2.4, NLB). */
-export const MAX_BLOCKS = 65_536;
+const MAX_BLOCKS = 65_536;
+
+export { MAX_BLOCKS };
+
+/** Imports are looked up at each use; these are constants in compiled code. */
+const { READ, WRITE, FLUSH } = Io;
 
 /**
  * Each of read, write and flush queues one command and returns its slot, or -1 if all slots are in
@@ -24,17 +29,17 @@ export class IoQueue {
 
   /** Read `blocks` blocks from block `lba` on into the start of `data` (NVM: 3.2.4). */
   read(lba: number, blocks: number, data: DataPointer): number {
-    return this.transfer(Io.READ, lba, blocks, data);
+    return this.transfer(READ, lba, blocks, data);
   }
 
   /** Write (NVM: 3.2.6). */
   write(lba: number, blocks: number, data: DataPointer): number {
-    return this.transfer(Io.WRITE, lba, blocks, data);
+    return this.transfer(WRITE, lba, blocks, data);
   }
 
   /** Have all that is written on media (7.1). */
   flush(): number {
-    const at = this.pair.claimCleared(Io.FLUSH, this.namespace);
+    const at = this.pair.claimCleared(FLUSH, this.namespace);
     return at < 0 ? -1 : this.pair.push();
   }
 

@@ -5,6 +5,10 @@ import { PAGE } from './registers';
 /** Entries of a list in one page; with it a command reaches 2 MiB, and the driver asks for 1 MiB. */
 export const MAX_TRANSFER = 1 << 20;
 
+/** Bytes of one page and of two. An import is looked up at each use; these are constants in compiled code. */
+const ONE = PAGE;
+const TWO = 2 * PAGE;
+
 /** In 64-bit words. */
 const PRP1 = 3;
 const PRP2 = 4;
@@ -64,7 +68,7 @@ export class DataPointer {
     const { entries } = this;
     const end = this.offset + bytes;
     quads[at + PRP1] = entries[START]!;
-    quads[at + PRP2] = entries[end <= PAGE ? NONE : end <= 2 * PAGE ? SECOND : LIST]!;
+    quads[at + PRP2] = entries[end <= ONE ? NONE : end <= TWO ? SECOND : LIST]!;
   }
 }
 

@@ -14,10 +14,11 @@ const STATUS_WORD = 3;
 const PHASE_SHIFT = 16;
 const STATUS_SHIFT = 17;
 
-/**
- * Once the first of several completions was read atomically, what is read plainly after it is as fresh,
- * and in this order on x86-64: loads are not reordered, and no compiler moves them across an atomic one.
- */
+/** Imports are looked up at each use; these are constants in compiled code. */
+const SUBMISSION = SUBMISSION_WORDS;
+const COMPLETION = COMPLETION_WORDS;
+
+/** Loads are not reordered: what is read after a phase tag that has changed is what came with it. */
 const ORDERED = process.arch === 'x64';
 
 export type QueueMemory = Pick<DmaBuffer, 'u32' | 'u64' | 'iova' | 'iovaLo' | 'iovaHi'>;
@@ -121,7 +122,7 @@ export class QueuePair {
     const { words, available } = this;
     if (available === 0) return -1;
     const slot = this.free[available - 1]!;
-    const at = this.tail * SUBMISSION_WORDS;
+    const at = this.tail * SUBMISSION;
     words[at] = opcode | (slot << 16);
     words[at + 1] = namespace;
     this.claimed = slot;
@@ -131,7 +132,7 @@ export class QueuePair {
   /** As `claim`, with 0 in the others. */
   claimCleared(opcode: number, namespace: number): number {
     const at = this.claim(opcode, namespace);
-    if (at >= 0) this.words.fill(0, at + 2, at + SUBMISSION_WORDS);
+    if (at >= 0) this.words.fill(0, at + 2, at + SUBMISSION);
     return at;
   }
 
@@ -159,9 +160,14 @@ export class QueuePair {
     const { completions } = this;
     let done = 0;
     while (done < budget) {
-      const at = this.head * COMPLETION_WORDS + STATUS_WORD;
-      const word = ORDERED && done > 0 ? completions[at]! : Atomics.load(completions, at);
-      if (((word >>> PHASE_SHIFT) & 1) !== this.phase) break;
+      const at = this.head * COMPLETION + STATUS_WORD;
+      let word = ORDERED ? completions[at]! : Atomics.load(completions, at);
+      if (((word >>> PHASE_SHIFT) & 1) !== this.phase) {
+        if (done > 0 || !ORDERED) break;
+        // Who waits must not be told for ever what a plain load once found.
+        word = Atomics.load(completions, at);
+        if (((word >>> PHASE_SHIFT) & 1) !== this.phase) break;
+      }
       this.head = (this.head + 1) & this.mask;
       if (this.head === 0) this.phase ^= 1;
       done++;
@@ -183,6 +189,6 @@ export class QueuePair {
 
   /** Word 0 of the completion that is being handed out. */
   get result(): number {
-    return this.completions[((this.head - 1) & this.mask) * COMPLETION_WORDS]!;
+    return this.completions[((this.head - 1) & this.mask) * COMPLETION]!;
   }
 }
