@@ -29,7 +29,9 @@ public:
                     add(env, object, "write32", write<uint32_t>, window) &&
                     add(env, object, "write64", write64, window) &&
                     add(env, object, "write64LoHi", write64LoHi, window) &&
-                    add(env, object, "close", close, window);
+                    add(env, object, "exchangeRead32", exchangeRead32, window) &&
+                    add(env, object, "exchangeWrite32", exchangeWrite32, window) &&
+                    add(env, object, "close", close, window) && addExchange(env, object, *window);
     release(env, window, nullptr);
     return ok ? object : nullptr;
   }
@@ -44,6 +46,21 @@ private:
       return false;
     window->functions++;
     return napi_set_named_property(env, object, name, function) == napi_ok;
+  }
+
+  static bool addExchange(napi_env env, napi_value object, const Window& window) {
+    auto* kept = new std::shared_ptr<Exchange>(window.exchange);
+    napi_value buffer;
+    // SAFETY: `kept` holds the memory until the buffer is finalized, and the buffer stays with the
+    // one module of the library that makes 32-bit accesses of it: nobody can transfer it. If Node
+    // refuses, it may or may not call the finalizer: rather leak than free twice.
+    return napi_create_external_arraybuffer(env, kept->get(), sizeof(Exchange), releaseExchange,
+                                            kept, &buffer) == napi_ok &&
+           napi_set_named_property(env, object, "exchange", buffer) == napi_ok;
+  }
+
+  static void releaseExchange(napi_env, void*, void* kept) {
+    delete static_cast<std::shared_ptr<Exchange>*>(kept);
   }
 
   static void release(napi_env, void* data, void*) {
@@ -220,9 +237,34 @@ private:
     return status(env, 0);
   }
 
+  /// The window of a call without arguments.
+  static Window* enter(napi_env env, napi_callback_info info) {
+    void* window;
+    napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &window);
+    return static_cast<Window*>(window);
+  }
+
+  static napi_value exchangeRead32(napi_env env, napi_callback_info info) {
+    const Window* window = enter(env, info);
+    Exchange& exchange = *window->exchange;
+    const int64_t offset = window->locate(exchange.offset, sizeof(uint32_t));
+    uint32_t value = 0;
+    exchange.error = static_cast<int32_t>(offset < 0 ? offset : window->read(offset, value));
+    exchange.value = value;
+    return nullptr; // undefined
+  }
+
+  static napi_value exchangeWrite32(napi_env env, napi_callback_info info) {
+    const Window* window = enter(env, info);
+    Exchange& exchange = *window->exchange;
+    const int64_t offset = window->locate(exchange.offset, sizeof(uint32_t));
+    exchange.error =
+        static_cast<int32_t>(offset < 0 ? offset : window->write(offset, exchange.value));
+    return nullptr; // undefined
+  }
+
   static napi_value close(napi_env env, napi_callback_info info) {
-    napi_value arguments[1];
-    enter(env, info, arguments)->close();
+    enter(env, info)->close();
     return nullptr; // undefined
   }
 };

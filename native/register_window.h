@@ -3,8 +3,17 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <memory>
 
 namespace vfio {
+
+/// What a 32-bit access takes and gives, in memory that JavaScript reaches by typed arrays: an
+/// argument or a result of Node-API costs a call each.
+struct Exchange {
+  double offset;
+  uint32_t value; ///< to be written, or read
+  int32_t error;  ///< 0 or -errno
+};
 
 class RegisterWindow {
 public:
@@ -38,6 +47,9 @@ public:
   }
 
   bool closed() const { return closed_; }
+
+  /// Shared with the ArrayBuffer over it, whichever goes last.
+  const std::shared_ptr<Exchange> exchange = std::make_shared<Exchange>();
 
   /// Accessor functions that JavaScript may still call; the last one to go deletes the window.
   uint32_t functions = 0;

@@ -45,6 +45,15 @@ export interface RegisterAccessors {
   close(): void;
 }
 
+/** The addon's own: 32-bit accesses also by an exchange in memory, which costs less than arguments and results. */
+export interface NativeAccessors extends RegisterAccessors {
+  /** A double, the offset; a u32, the value; an i32, 0 or a negative errno. */
+  readonly exchange: ArrayBuffer;
+  /** As read32, with its argument and results in `exchange`. */
+  exchangeRead32(): void;
+  exchangeWrite32(): void;
+}
+
 /** `PROT_READ`, `PROT_WRITE` of mmap(2). */
 export const PROT_READ = 1;
 export const PROT_WRITE = 2;
@@ -142,7 +151,7 @@ export interface NativeAddon {
    *  Never pass it to markAsUntransferable: from Node 24 on, Node then aborts when it is detached. */
   rangeBuffer(range: number, offset: number, length: number): ArrayBuffer | number;
   /** Accessors by volatile loads and stores; or -errno: -EFAULT if a page of it has no memory. */
-  rangeRegisters(range: number, offset: number, length: number): RegisterAccessors | number;
+  rangeRegisters(range: number, offset: number, length: number): NativeAccessors | number;
   /** How often an access to the range raised SIGBUS (the device did not answer), or -EBADF. The page
    *  touched reads as 0xff from then on. */
   rangeFaults(range: number): number;
@@ -157,7 +166,7 @@ export interface NativeAddon {
   memoryAddress(memory: Uint8Array): bigint | number;
 
   /** Accessors by pread/pwrite of the stated width at `position + offset` of `fd`; or -errno. */
-  fdRegisters(fd: number, position: number, length: number): RegisterAccessors | number;
+  fdRegisters(fd: number, position: number, length: number): NativeAccessors | number;
 
   // eventfd(2), watched by the event loop of the calling environment.
 

@@ -2,6 +2,7 @@
 import { systemError } from '../errors';
 import { native, type RegisterAccessors } from '../native';
 import { attachRange } from '../thread-range';
+import { exchanging } from './exchange';
 import { RegionAccess } from './region-access';
 
 /** What `region.share()` gives: numbers and text, to be posted to a worker. */
@@ -23,7 +24,7 @@ export function attachRegion(shared: SharedRegion): AttachedRegion {
   const { device, name, size, range } = shared;
   attachRange(range, `${name} of ${device}`);
   const access = native.rangeRegisters(range, 0, size);
-  if (typeof access !== 'number') return new AttachedRegion(shared, access);
+  if (typeof access !== 'number') return new AttachedRegion(shared, exchanging(access));
   native.rangeRelease(range);
   throw systemError(access, `registers of ${name} of ${device}`, {});
 }

@@ -3,7 +3,15 @@ import { check, systemError, VfioError } from '../errors';
 import * as abi from '../ioctl/abi/constants';
 import type { RegionInfo } from '../ioctl/device';
 import { regionSparseAreas, type SparseArea } from '../ioctl/region-info';
-import { MEMORY_DEVICE, native, PROT_READ, PROT_WRITE, type RegisterAccessors } from '../native';
+import {
+  MEMORY_DEVICE,
+  type NativeAccessors,
+  native,
+  PROT_READ,
+  PROT_WRITE,
+  type RegisterAccessors,
+} from '../native';
+import { exchanging } from './exchange';
 import { type MappedPart, sparseAccess } from './sparse-access';
 
 interface Mapped extends SparseArea {
@@ -81,9 +89,9 @@ export class RegionMapping {
     return sparseAccess(parts, kernel);
   }
 
-  #opened(access: RegisterAccessors | number): RegisterAccessors {
+  #opened(access: NativeAccessors | number): RegisterAccessors {
     if (typeof access === 'number') throw systemError(access, `registers of ${this.#what}`, {});
-    return access;
+    return exchanging(access);
   }
 }
 

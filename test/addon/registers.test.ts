@@ -1,6 +1,8 @@
+import { exchanging } from '../../src/device/exchange';
 import {
   MEMORY_ANONYMOUS,
   MEMORY_FILE,
+  type NativeAccessors,
   native,
   PROT_READ,
   PROT_WRITE,
@@ -10,8 +12,15 @@ import { errno, given, mappedRange, memoryFile, PAGE, registers } from './suppor
 
 const LENGTH = 64;
 
+const plain = (accessors: NativeAccessors): RegisterAccessors => accessors;
+
 /** The same promises, whether registers are reached by loads and stores or by pread and pwrite. */
-describe.each(['memory', 'file'])('registers in %s', (kind) => {
+describe.each([
+  ['memory', plain],
+  ['file', plain],
+  ['memory', exchanging],
+  ['file', exchanging],
+])('registers in %s, %p', (kind, by) => {
   let fd: number;
   let range: number;
   let at: RegisterAccessors;
@@ -19,7 +28,9 @@ describe.each(['memory', 'file'])('registers in %s', (kind) => {
   beforeEach(() => {
     fd = memoryFile(PAGE);
     range = mappedRange(1, MEMORY_FILE, fd);
-    at = kind === 'memory' ? registers(range, 128, LENGTH) : given(native.fdRegisters(fd, 128, 64));
+    at = by(
+      kind === 'memory' ? registers(range, 128, LENGTH) : given(native.fdRegisters(fd, 128, 64)),
+    );
   });
 
   afterEach(() => {
@@ -125,7 +136,9 @@ describe.each(['memory', 'file'])('registers in %s', (kind) => {
   });
 
   test('alignment is that of the device, not of the window', () => {
-    const odd = kind === 'memory' ? registers(range, 2, 16) : given(native.fdRegisters(fd, 2, 16));
+    const odd = by(
+      kind === 'memory' ? registers(range, 2, 16) : given(native.fdRegisters(fd, 2, 16)),
+    );
     expect(odd.read32(0)).toBe(-errno.EINVAL);
     expect(odd.write32(2, 0x11223344)).toBe(0);
     expect(odd.read64(6)).toBe(0n);

@@ -5,7 +5,7 @@ import { constants as os } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { resolve } from 'node-gyp-build';
-import { native, type RegisterAccessors } from '../../src/native';
+import { type NativeAccessors, native } from '../../src/native';
 
 export const PAGE = native.pageSize;
 export const { errno } = os;
@@ -35,7 +35,7 @@ export function given<T extends object>(result: T | number): T {
   return result;
 }
 
-export function registers(range: number, offset: number, length: number): RegisterAccessors {
+export function registers(range: number, offset: number, length: number): NativeAccessors {
   return given(native.rangeRegisters(range, offset, length));
 }
 

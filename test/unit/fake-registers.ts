@@ -1,10 +1,10 @@
 import { constants } from 'node:os';
-import type { RegisterAccessors } from '../../src/native';
+import type { NativeAccessors, RegisterAccessors } from '../../src/native';
 
 const { EBADF, EINVAL, ERANGE } = constants.errno;
 
 /** Registers in memory; `state` gives the errno that accesses fail with, or 0. */
-export function accessors(view: DataView, state: () => number): RegisterAccessors {
+export function accessors(view: DataView, state: () => number): NativeAccessors {
   let closed = false;
   const refuse = (offset: number, width: number): number => {
     if (closed) return -EBADF;
@@ -16,7 +16,15 @@ export function accessors(view: DataView, state: () => number): RegisterAccessor
     write();
     return 0;
   };
-  return {
+  const exchange = new ArrayBuffer(16);
+  const at = new Float64Array(exchange, 0, 1);
+  const word = new Uint32Array(exchange, 8, 1);
+  const error = new Int32Array(exchange, 12, 1);
+  const found = (result: number): void => {
+    error[0] = Math.min(result, 0);
+    if (result >= 0) word[0] = result;
+  };
+  const registers = {
     read8: (o) => refuse(o, 1) || view.getUint8(o),
     read16: (o) => refuse(o, 2) || view.getUint16(o, true),
     read32: (o) => refuse(o, 4) || view.getUint32(o, true),
@@ -31,5 +39,11 @@ export function accessors(view: DataView, state: () => number): RegisterAccessor
     close: () => {
       closed = true;
     },
+  } satisfies RegisterAccessors;
+  return {
+    ...registers,
+    exchange,
+    exchangeRead32: () => found(registers.read32(at[0]!)),
+    exchangeWrite32: () => found(registers.write32(at[0]!, word[0]!)),
   };
 }
