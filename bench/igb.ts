@@ -95,8 +95,8 @@ async function startForwarding([first, second]: readonly [string, string]): Prom
 
 /** At least `count` frames. */
 export function forwardFrames(forwarder: Forwarder, count: number): void {
-  const end = forwarder.forwarded + count;
-  while (forwarder.forwarded < end) forwarder.poll();
+  for (let done = 0; done < count; ) done += forwarder.poll();
+  if (forwarder.dropped > 0) throw new Error(`${forwarder.dropped} frames found a ring full`);
 }
 
 export async function forwardRate(

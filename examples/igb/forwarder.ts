@@ -1,5 +1,6 @@
 /** Layer 2 forwarding between two queue pairs that share a pool: what comes in on one goes out on the other. */
 import type { PacketPool } from './packet-pool';
+import { QueueCounter } from './queue-counter';
 
 /** What the two sides have. */
 export interface ForwardingSide {
@@ -13,7 +14,8 @@ const BURST = 32;
 export { BURST };
 
 export class Forwarder {
-  private readonly counts = new Float64Array(2);
+  private readonly passed = new QueueCounter();
+  private readonly lost = new QueueCounter();
   private readonly ids = new Uint32Array(BURST);
 
   /** @param pool that all four queues have */
@@ -25,12 +27,12 @@ export class Forwarder {
 
   /** Frames passed on. */
   get forwarded(): number {
-    return this.counts[0]!;
+    return this.passed.value;
   }
 
   /** Frames that found the transmit queue full. */
   get dropped(): number {
-    return this.counts[1]!;
+    return this.lost.value;
   }
 
   /** A burst each way, at most. Returns how many frames came in. */
@@ -43,9 +45,9 @@ export class Forwarder {
     const received = from.rx.rxBurst(ids, BURST);
     if (received === 0) return 0;
     const sent = to.tx.txBurst(ids, received);
-    this.counts[0]! += sent;
+    this.passed.add(sent);
     if (sent < received) {
-      this.counts[1]! += received - sent;
+      this.lost.add(received - sent);
       pool.buffers.giveIndices(ids, sent, received - sent);
     }
     return received;

@@ -117,14 +117,15 @@ export class RxQueue<R extends number> {
    * Returns where the next would go.
    */
   private takeWhole(ids: Uint32Array, start: number, max: number): number {
-    const { descriptors, held, mask } = this;
+    const { descriptors, held } = this;
     const { info } = this.pool;
-    let { next } = this;
-    const end = Math.min(max, start + (ordered ? (this.tail - next) & mask : 1));
+    const mask = this.mask | 0;
+    let next = this.next | 0;
+    const there = ordered ? (this.tail - next) & mask : 1;
+    const end = Math.min(max | 0, ((start | 0) + there) | 0);
     let bytes = 0;
-    let i = start;
+    let i = start | 0;
     for (; i < end; i++) {
-      // Of 31 bits and a sign, numbers stay in registers.
       const status = descriptors[(next << 2) | STATUS]!;
       if ((status & WHOLE) !== (DONE | END_OF_PACKET)) break;
       const id = held[next]! | 0;
@@ -174,10 +175,11 @@ export class RxQueue<R extends number> {
   private post(first: number, count: number): number {
     const { held, addresses, iovas } = this;
     const taken = this.pool.buffers.takeIndices(held, first, count);
-    for (let i = first; i < first + taken; i++) {
+    const end = (first + taken) | 0;
+    for (let i = first | 0; i < end; i++) {
       // As the device reads a descriptor (7.1.5.1): packet address, no header address.
-      addresses[2 * i] = iovas[held[i]!]!;
-      addresses[2 * i + 1] = 0n;
+      addresses[i << 1] = iovas[held[i]!]!;
+      addresses[(i << 1) | 1] = 0n;
     }
     return taken;
   }

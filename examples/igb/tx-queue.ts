@@ -138,9 +138,9 @@ export class TxQueue<R extends number> {
     this.reclaim();
     const { descriptors, mask } = this;
     const first = this.next;
-    let frames = this.pushSimple(ids, 0, count);
+    let frames = this.pushSimple(ids, 0, count) | 0;
     while (frames < count && this.push(ids[frames]!, frames === 0 ? NONE : ids[frames - 1]!)) {
-      frames = this.pushSimple(ids, frames + 1, count);
+      frames = this.pushSimple(ids, frames + 1, count) | 0;
     }
     if (frames === 0) {
       if (count > 0) this.assertFrame(ids[0]!);
@@ -166,14 +166,18 @@ export class TxQueue<R extends number> {
    * array, it forgets as a loop turns. Of 31 bits and a sign, numbers stay in registers, too.
    */
   private pushSimple(ids: Uint32Array, start: number, count: number): number {
-    const { descriptors, addresses, iovas, mask, simple } = this;
+    const { descriptors, addresses, iovas } = this;
     const { info, buffers } = this.pool;
     const { links } = buffers;
-    let { next } = this;
+    const mask = this.mask | 0;
+    const simple = this.simple | 0;
+    const length = ids.length | 0;
+    let next = this.next | 0;
     let before = start === 0 ? NONE : ids[start - 1]! | 0;
-    const end = Math.min(count, ids.length, start + ((this.oldest - 1 - next) & mask));
+    const room = ((start | 0) + ((this.oldest - 1 - next) & mask)) | 0;
+    const end = Math.min(count | 0, length, room);
     let bytes = 0;
-    let i = start;
+    let i = start | 0;
     for (; i + 4 <= end; i += 4) {
       const a = ids[i]! | 0;
       const b = ids[i + 1]! | 0;

@@ -61,7 +61,7 @@ export class IoQueue {
     const { words } = pair;
     data.point(pair.quads, at >>> 1, bytes);
     words[at + SLBA] = lba;
-    words[at + SLBA + 1] = lba < HIGH ? 0 : lba / HIGH;
+    words[at + SLBA + 1] = (lba | 0) === lba ? 0 : lba / HIGH;
     words[at + BLOCK_COUNT] = blocks - 1;
     return pair.push();
   }

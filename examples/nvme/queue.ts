@@ -124,7 +124,8 @@ export class QueuePair {
     const slot = this.free[available - 1]!;
     const at = this.tail * SUBMISSION;
     words[at] = opcode | (slot << 16);
-    words[at + 1] = namespace;
+    // Cut to 32 bits, what is no constant is stored without a detour through floating point.
+    words[at + 1] = namespace | 0;
     this.claimed = slot;
     return at;
   }

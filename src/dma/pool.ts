@@ -162,9 +162,13 @@ export class DmaPool implements AsyncDisposable {
     assertStretch(start, count);
     this.#assertOpen(0);
     const { links } = this;
-    const end = start + Math.min(count, this.#available, into.length - start);
-    let first = this.#first;
-    let i = start;
+    // Cut to 31 bits and a sign, numbers stay in registers, and out of floating-point ones.
+    const length = into.length | 0;
+    const available = this.#available | 0;
+    const last = ((start | 0) + (count < available ? count | 0 : available)) | 0;
+    const end = last < length ? last : length;
+    let first = this.#first | 0;
+    let i = start | 0;
     // Four at a time: what compiled code knows of an array, it forgets as a loop turns.
     for (; i + 4 <= end; i += 4) {
       const a = first;
@@ -201,11 +205,12 @@ export class DmaPool implements AsyncDisposable {
     assertStretch(start, count);
     this.#assertOpen(0);
     const { links } = this;
-    const end = Math.min(start + count, from.length);
-    let first = this.#first;
-    let i = start;
+    const length = from.length | 0;
+    const last = start + count;
+    const end = last < length ? last | 0 : length;
+    let first = this.#first | 0;
+    let i = start | 0;
     for (; i < end; i++) {
-      // Of 31 bits and a sign, which compiled code keeps in a register.
       const index = from[i]! | 0;
       if (links[index] !== OUT) break;
       links[index] = first;
@@ -213,7 +218,7 @@ export class DmaPool implements AsyncDisposable {
     }
     this.#first = first;
     this.#available += Math.max(i - start, 0);
-    if (i < start + count) throw this.#notOut(from[i]!);
+    if (i < last) throw this.#notOut(from[i]!);
   }
 
   /**
@@ -269,7 +274,7 @@ export class DmaPool implements AsyncDisposable {
 
 /** By what is no integer, buffers would be lost from the list, and from their number. */
 function assertStretch(start: number, count: number): void {
-  if (start >>> 0 === start && Number.isSafeInteger(count)) return;
+  if ((start | 0) === start && start >= 0 && Number.isSafeInteger(count)) return;
   throw new VfioError(
     'ERR_VFIO_INVALID_ARGUMENT',
     `no stretch of indices: ${count} from ${start} on`,
