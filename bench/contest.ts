@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { makeRow, median, type Row } from './statistics';
+import { makeRow, median, type Row, tableLine } from './statistics';
 
 export interface Program {
   readonly file: string;
@@ -69,7 +69,7 @@ async function run(programs: readonly Program[], slices: number): Promise<number
   return values.map(median);
 }
 
-export async function contest({ ours, c, runs, slices, ...row }: Contest): Promise<Row> {
+async function contest({ ours, c, runs, slices, ...row }: Contest): Promise<Row> {
   const programs = c === undefined ? [ours] : [ours, c];
   const values: number[][] = [];
   for (let i = 0; i < runs; i++) values.push(await run(programs, slices));
@@ -78,4 +78,15 @@ export async function contest({ ours, c, runs, slices, ...row }: Contest): Promi
     ours: values.map(([mine]) => mine!),
     c: c === undefined ? [] : values.map(([, theirs]) => theirs!),
   });
+}
+
+/** One after the other; each row is told on stderr as soon as it is there. */
+export async function runContests(contests: readonly Contest[]): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const each of contests) {
+    const row = await contest(each);
+    console.error(tableLine(row));
+    rows.push(row);
+  }
+  return rows;
 }

@@ -7,6 +7,7 @@ import type { PacketPool } from '../examples/igb/packet-pool';
 import { IgbPort } from '../examples/igb/port';
 import type { Measurement } from './answer';
 import { collectGarbage } from './garbage';
+import { rate } from './rate';
 
 const RING = 1024;
 const BUFFERS = 4608;
@@ -49,13 +50,7 @@ export class Sender {
   }
 }
 
-/** Frames a second, of `count`. */
-function rate(count: number, work: (count: number) => void): number {
-  const start = performance.now();
-  work(count);
-  return count / ((performance.now() - start) / 1e3);
-}
-
+/** Frames a second. */
 export async function transmitRate(bdf: string, count: number): Promise<Measurement> {
   const port = await IgbPort.open(bdf, { rxCount: RING, txCount: RING, pool: { count: BUFFERS } });
   const { pool, tx } = port.queues[0]!;

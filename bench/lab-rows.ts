@@ -6,8 +6,7 @@
 import { readdirSync } from 'node:fs';
 import { bindDriver, readPciDevice } from 'vfio';
 import { parseRunOptions, type RunOptions } from './arguments';
-import { contest } from './contest';
-import { type Row, tableLine } from './statistics';
+import { type Contest, runContests } from './contest';
 
 interface LabRow {
   readonly name: string;
@@ -96,26 +95,21 @@ function findBdfs(kind: keyof typeof ids): [string[], string[]] {
   return [found.slice(0, width), found.slice(width)];
 }
 
-function measure(row: LabRow, slices: number, options: RunOptions): Promise<Row> {
+function contestOf(row: LabRow, options: RunOptions): Contest {
   const { name, unit, count } = row;
   const [mine, theirs] = findBdfs(row.device);
-  return contest({
-    ...{ name, where: 'lab', unit, slices, runs: options.runs },
+  return {
+    ...{ name, where: 'lab', unit, slices: row === gcPause ? 1 : SLICES, runs: options.runs },
     ours: options.ours('on-devices.js', name, mine.join(','), String(count)),
     c: row.c && options.c(...row.c(theirs, count)),
-  });
+  };
 }
 
 async function main(options: RunOptions): Promise<void> {
   const wanted = [...rows, gcPause].filter(({ name }) => options.isWanted(name));
   const bdfs = new Set(wanted.flatMap(({ device }) => findBdfs(device).flat()));
   const bindings = await Promise.all([...bdfs].map((bdf) => bindDriver(bdf)));
-  const results: Row[] = [];
-  for (const row of wanted) {
-    const result = await measure(row, row === gcPause ? 1 : SLICES, options);
-    console.error(tableLine(result));
-    results.push(result);
-  }
+  const results = await runContests(wanted.map((row) => contestOf(row, options)));
   await Promise.all(bindings.map((binding) => binding.restore()));
   console.log(JSON.stringify(results));
 }

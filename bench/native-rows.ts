@@ -4,8 +4,7 @@
  *   node native-rows.js --programs DIR [--runs N] [--profile DIR] [ROW...]    prints the rows as JSON
  */
 import { parseRunOptions, type RunOptions } from './arguments';
-import { contest } from './contest';
-import { type Row, tableLine } from './statistics';
+import { type Contest, runContests } from './contest';
 
 interface NativeRow {
   readonly name: string;
@@ -35,23 +34,19 @@ const rows: readonly NativeRow[] = [
   allocation('alloc-bytes-per-io'),
 ];
 
-function measure(row: NativeRow, { runs, ours, c }: RunOptions): Promise<Row> {
+function contestOf(row: NativeRow, { runs, ours, c }: RunOptions): Contest {
   const { name, unit, slices, inC } = row;
   const count = String(row.count);
-  return contest({
+  return {
     ...{ name, where: 'native', unit, slices, runs },
     ours: ours('on-memory.js', name, count, c('ring-device').file),
     c: inC ? c('native', name, count) : undefined,
-  });
+  };
 }
 
 async function main(options: RunOptions): Promise<void> {
-  const results: Row[] = [];
-  for (const row of rows.filter(({ name }) => options.isWanted(name))) {
-    const result = await measure(row, options);
-    console.error(tableLine(result));
-    results.push(result);
-  }
+  const wanted = rows.filter(({ name }) => options.isWanted(name));
+  const results = await runContests(wanted.map((row) => contestOf(row, options)));
   console.log(JSON.stringify(results));
 }
 

@@ -8,6 +8,7 @@ import { NvmeDriver } from '../examples/nvme/driver';
 import { RandomIo } from '../examples/nvme/random-io';
 import { answer, type Measurement } from './answer';
 import { forwardGcPause, forwardRate, transmitRate } from './igb';
+import { rate } from './rate';
 import { median } from './statistics';
 
 type Awaitable<T> = T | Promise<T>;
@@ -108,12 +109,7 @@ async function randomReads(bdf: string, depth: number, count: number): Promise<M
     blocks: PAGE / driver.namespace.blockBytes,
     span: Math.min(Number(driver.namespace.size), 2 ** 24),
   });
-  const measure = () => {
-    const start = performance.now();
-    io.run(count);
-    return count / ((performance.now() - start) / 1e3);
-  };
-  return { measure, end: () => driver.close() };
+  return { measure: () => rate(count, (n) => io.run(n)), end: () => driver.close() };
 }
 
 type Row = (bdf: string, count: number) => Promise<Measurement>;
