@@ -247,7 +247,7 @@ private:
   static napi_value exchangeRead32(napi_env env, napi_callback_info info) {
     const Window* window = enter(env, info);
     Exchange& exchange = *window->exchange;
-    const int64_t offset = window->locate(exchange.offset, sizeof(uint32_t));
+    const int64_t offset = window->locate(uint64_t{exchange.offset}, sizeof(uint32_t));
     uint32_t value = 0;
     exchange.error = static_cast<int32_t>(offset < 0 ? offset : window->read(offset, value));
     exchange.value = value;
@@ -257,7 +257,7 @@ private:
   static napi_value exchangeWrite32(napi_env env, napi_callback_info info) {
     const Window* window = enter(env, info);
     Exchange& exchange = *window->exchange;
-    const int64_t offset = window->locate(exchange.offset, sizeof(uint32_t));
+    const int64_t offset = window->locate(uint64_t{exchange.offset}, sizeof(uint32_t));
     exchange.error =
         static_cast<int32_t>(offset < 0 ? offset : window->write(offset, exchange.value));
     return nullptr; // undefined

@@ -13,8 +13,8 @@ enum class FileKind { plain, eventfd };
 /// One descriptor. Whoever is inside a system call on it holds a shared_ptr, so that close() from
 /// JavaScript while an ioctl runs on the thread pool takes effect when the ioctl returns, and the
 /// kernel cannot give the number to another file in between. Whoever only wants to come back to it
-/// (a range that may be mapped anew, register accessors) holds a weak_ptr: it must not keep a
-/// device open.
+/// must not keep a device open: a weak_ptr does for any thread (a range that may be mapped anew), a
+/// ThreadFile for the environment's own (register accessors).
 class File {
 public:
   File(int fd, FileKind kind) : fd_(fd), kind_(kind) {}
@@ -24,8 +24,8 @@ public:
 
   int fd() const { return fd_; }
   FileKind kind() const { return kind_; }
-  bool closed() const { return closed_.load(std::memory_order_acquire); }
-  void markClosed() { closed_.store(true, std::memory_order_release); }
+  bool closed() const { return closed_->load(std::memory_order_acquire); }
+  void markClosed() { closed_->store(true, std::memory_order_release); }
   /// The number was closed behind our back and is someone else's now.
   void disown() { owned_ = false; }
 
@@ -33,10 +33,25 @@ public:
   static std::shared_ptr<File> use(const std::weak_ptr<File>& reference);
 
 private:
+  friend class ThreadFile;
   const int fd_;
   const FileKind kind_;
-  std::atomic<bool> closed_{false};
+  const std::shared_ptr<std::atomic<bool>> closed_ = std::make_shared<std::atomic<bool>>(false);
   bool owned_ = true;
+};
+
+/// A file in the hands of its environment's thread, at the cost of a load. That thread is the one
+/// to close it, and marks it first: what is open here stays so until control returns to JavaScript.
+class ThreadFile {
+public:
+  explicit ThreadFile(const File& file) : fd_(file.fd_), closed_(file.closed_) {}
+
+  /// -1 once it was closed, which every system call answers with EBADF.
+  int fd() const { return closed_->load(std::memory_order_relaxed) ? -1 : fd_; }
+
+private:
+  const int fd_;
+  const std::shared_ptr<const std::atomic<bool>> closed_;
 };
 
 /// The descriptors of one environment. Thread-safe: ioctls on the thread pool adopt here, and hold

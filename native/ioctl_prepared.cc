@@ -11,7 +11,7 @@ namespace vfio {
 namespace {
 
 struct PreparedIoctl {
-  std::weak_ptr<File> file; ///< as of register accessors: it must not keep a device open
+  ThreadFile file;
   uint32_t request;
   std::vector<uint8_t> bytes;
 };
@@ -24,13 +24,11 @@ static napi_value callPrepared(napi_env env, napi_callback_info info) {
   napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
   // SAFETY: the function's finalizer deletes it, and this is a call of the function.
   const auto& prepared = *static_cast<const PreparedIoctl*>(data);
-  int64_t result = -EBADF;
-  if (const auto file = File::use(prepared.file)) {
-    IoctlBuffer buffer(prepared.request, prepared.bytes.data(), prepared.bytes.size());
-    result = buffer.data() == nullptr
-                 ? -ENOMEM
-                 : resultOf(::ioctl(file->fd(), prepared.request, buffer.data()));
-  }
+  IoctlBuffer buffer(prepared.request, prepared.bytes.data(), prepared.bytes.size());
+  const int64_t result =
+      buffer.data() == nullptr
+          ? -ENOMEM
+          : resultOf(::ioctl(prepared.file.fd(), prepared.request, buffer.data()));
   napi_value value;
   napi_create_int32(env, static_cast<int32_t>(result), &value);
   return value;
@@ -52,8 +50,8 @@ static Napi::Value ioctlPrepare(Environment& environment, const Arguments& argum
   const auto file = environment.files()->find(*fd);
   if (!file)
     return error(-EBADF);
-  auto prepared = std::make_unique<PreparedIoctl>(
-      PreparedIoctl{file, *request, std::vector<uint8_t>(bytes->data, bytes->data + bytes->size)});
+  auto prepared = std::make_unique<PreparedIoctl>(PreparedIoctl{
+      ThreadFile(*file), *request, std::vector<uint8_t>(bytes->data, bytes->data + bytes->size)});
   napi_value function;
   if (napi_create_function(env, "ioctl", NAPI_AUTO_LENGTH, callPrepared, prepared.get(),
                            &function) != napi_ok ||

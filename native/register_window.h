@@ -10,7 +10,7 @@ namespace vfio {
 /// What a 32-bit access takes and gives, in memory that JavaScript reaches by typed arrays: an
 /// argument or a result of Node-API costs a call each.
 struct Exchange {
-  double offset;
+  uint32_t offset;
   uint32_t value; ///< to be written, or read
   int32_t error;  ///< 0 or -errno
 };

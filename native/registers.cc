@@ -31,7 +31,7 @@ static Napi::Value fdRegisters(Environment& environment, const Arguments& argume
   if (!file)
     return error(-EBADF);
   const napi_value accessors =
-      Accessors<FileWindow>::create(env, new FileWindow(file, *position, *length));
+      Accessors<FileWindow>::create(env, new FileWindow(*file, *position, *length));
   return accessors == nullptr ? Napi::Value(error(-ENOMEM)) : Napi::Value(env, accessors);
 }
 

@@ -47,7 +47,7 @@ export interface RegisterAccessors {
 
 /** The addon's own: 32-bit accesses also by an exchange in memory, which costs less than arguments and results. */
 export interface NativeAccessors extends RegisterAccessors {
-  /** A double, the offset; a u32, the value; an i32, 0 or a negative errno. */
+  /** A u32, the offset; a u32, the value; an i32, 0 or a negative errno. */
   readonly exchange: ArrayBuffer;
   /** As read32, with its argument and results in `exchange`. */
   exchangeRead32(): void;

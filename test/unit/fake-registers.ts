@@ -16,10 +16,10 @@ export function accessors(view: DataView, state: () => number): NativeAccessors 
     write();
     return 0;
   };
-  const exchange = new ArrayBuffer(16);
-  const at = new Float64Array(exchange, 0, 1);
-  const word = new Uint32Array(exchange, 8, 1);
-  const error = new Int32Array(exchange, 12, 1);
+  const exchange = new ArrayBuffer(12);
+  const at = new Uint32Array(exchange, 0, 1);
+  const word = new Uint32Array(exchange, 4, 1);
+  const error = new Int32Array(exchange, 8, 1);
   const found = (result: number): void => {
     error[0] = Math.min(result, 0);
     if (result >= 0) word[0] = result;
