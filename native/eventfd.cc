@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace vfio {
@@ -19,7 +20,7 @@ struct Watch {
 /// Takes the counter: the count, 0 if it is zero, or -errno.
 static int64_t take(int fd) {
   uint64_t count;
-  if (::read(fd, &count, sizeof count) < 0)
+  if (::syscall(SYS_read, fd, &count, sizeof count) < 0) // no cancellation point: see FileWindow
     return errno == EAGAIN ? 0 : -errno;
   return static_cast<int64_t>(std::min<uint64_t>(count, INT64_MAX));
 }
@@ -28,7 +29,11 @@ static int64_t take(int fd) {
 /// in Node, or if there is no calling JavaScript any more.
 static bool call(napi_env env, napi_value listener, napi_value global, int64_t count) {
   napi_value argument, ignored;
-  if (napi_create_int64(env, count, &argument) != napi_ok)
+  // Few, mostly: and an int32 does without floating point.
+  const napi_status created = count <= INT32_MAX
+                                  ? napi_create_int32(env, static_cast<int32_t>(count), &argument)
+                                  : napi_create_int64(env, count, &argument);
+  if (created != napi_ok)
     return false;
   const napi_status status = napi_call_function(env, global, listener, 1, &argument, &ignored);
   napi_value error;
