@@ -7,6 +7,7 @@ import { type Device, openDevice } from 'vfio';
 import { NvmeDriver } from '../examples/nvme/driver';
 import { RandomIo } from '../examples/nvme/random-io';
 import { answer, type Measurement } from './answer';
+import { clockCost } from './clock';
 import { forwardGcPause, forwardRate, transmitRate } from './igb';
 import { rate } from './rate';
 import { median } from './statistics';
@@ -88,7 +89,7 @@ async function interrupt(device: Device, count: number): Promise<number> {
     raise();
   });
   await msi.disable();
-  return median(times);
+  return median(times) - clockCost();
 }
 
 async function openClose(bdf: string, count: number): Promise<number> {
