@@ -1,6 +1,6 @@
 /** Admin commands, one after the other, waited for by polling: they are rare and on no hot path. */
 import { setImmediate } from 'node:timers/promises';
-import type { QueuePair } from './queue';
+import { type QueuePair, slotOf, statusOf } from './queue';
 import { ControllerError, NvmeError } from './status';
 
 /** Where a command's data is; words 10 to 15 of the command depend on its opcode. */
@@ -20,6 +20,7 @@ const WORD_10 = 10;
 
 export class AdminQueue {
   private last: Promise<unknown> = Promise.resolve();
+  private readonly completion = new Uint32Array(1);
 
   constructor(
     private readonly queue: QueuePair,
@@ -35,26 +36,17 @@ export class AdminQueue {
 
   private async execute({ name, opcode, namespace = 0, data, words = [] }: AdminCommand) {
     const { queue } = this;
-    const at = queue.claimCleared(opcode, namespace);
-    if (at < 0)
+    if (queue.full)
       throw new ControllerError(`${name}: the admin queue is full`, 'reset the controller');
+    const at = queue.pushCleared(opcode, namespace);
     if (data) queue.words.set([data.iovaLo, data.iovaHi], at + PRP1);
     queue.words.set(words, at + WORD_10);
-    const slot = queue.push();
-    let status = -1;
-    let result = 0;
-    const sink = {
-      // A command that timed out before may complete now.
-      completed(completed: number, its: number) {
-        if (completed !== slot) return;
-        status = its;
-        result = queue.result;
-      },
-    };
+    const slot = queue.slotAt(at);
     queue.ring();
     const deadline = Date.now() + this.timeoutMs;
-    while (status < 0) {
-      if (queue.reap(sink, queue.slots) > 0) continue;
+    for (;;) {
+      // One at a time, as `result` is that of the last. What timed out before may complete now.
+      if (queue.reap(this.completion, 1) > 0 && slotOf(this.completion[0]!) === slot) break;
       if (Date.now() > deadline) {
         throw new ControllerError(
           `${name}: no completion within ${this.timeoutMs} ms`,
@@ -63,6 +55,9 @@ export class AdminQueue {
       }
       await setImmediate();
     }
+    const status = statusOf(this.completion[0]!);
+    const { result } = queue;
+    queue.ring();
     if (status !== 0) throw new NvmeError(name, status);
     return result;
   }

@@ -1,9 +1,11 @@
 /** Reading and writing blocks of a namespace through one queue pair: the hot path. */
-import type { DataPointer } from './prp';
-import type { CompletionSink, QueuePair } from './queue';
+import type { IoBurst } from './io-burst';
+import { type DataPointer, MAX_TRANSFER } from './prp';
+import type { QueuePair } from './queue';
 import { Io } from './registers';
 
 const SLBA = 10;
+const SLBA_HIGH = 11;
 const BLOCK_COUNT = 12;
 const HIGH = 2 ** 32;
 
@@ -17,15 +19,19 @@ const { READ, WRITE, FLUSH } = Io;
 
 /**
  * Each of read, write and flush queues one command and returns its slot, or -1 if all slots are in
- * use. `ring()` then tells the controller of all of them, and `reap()` hands out what is done. None
+ * use; a burst does so for many. `ring()` then tells the controller of all of them, and `reap()` takes what is done. None
  * of it allocates; numbers are to be within 31 bits for that.
  */
 export class IoQueue {
+  private readonly maxBlocks: number;
+
   constructor(
     readonly pair: QueuePair,
     private readonly namespace: number,
-    private readonly blockBytes: number,
-  ) {}
+    readonly blockBytes: number,
+  ) {
+    this.maxBlocks = Math.min(MAX_BLOCKS, MAX_TRANSFER / blockBytes);
+  }
 
   /** Read `blocks` blocks from block `lba` on into the start of `data` (NVM: 3.2.4). */
   read(lba: number, blocks: number, data: DataPointer): number {
@@ -37,33 +43,43 @@ export class IoQueue {
     return this.transfer(WRITE, lba, blocks, data);
   }
 
+  /** The first `count` reads of `burst`, or as many as there are slots for. Returns how many. */
+  readBurst(burst: IoBurst, count: number): number {
+    return this.pair.pushBurst(READ, this.namespace, burst, count);
+  }
+
+  writeBurst(burst: IoBurst, count: number): number {
+    return this.pair.pushBurst(WRITE, this.namespace, burst, count);
+  }
+
   /** Have all that is written on media (7.1). */
   flush(): number {
-    const at = this.pair.claimCleared(FLUSH, this.namespace);
-    return at < 0 ? -1 : this.pair.push();
+    const { pair } = this;
+    return pair.full ? -1 : pair.slotAt(pair.pushCleared(FLUSH, this.namespace));
   }
 
   ring(): void {
     this.pair.ring();
   }
 
-  reap(sink: CompletionSink, budget: number): number {
-    return this.pair.reap(sink, budget);
+  reap(out: Uint32Array, budget: number): number {
+    return this.pair.reap(out, budget);
   }
 
   private transfer(opcode: number, lba: number, blocks: number, data: DataPointer): number {
     const { pair } = this;
+    if (!(blocks >= 1 && blocks <= this.maxBlocks)) this.refuse(blocks, data);
     const bytes = blocks * this.blockBytes;
-    if (!(blocks >= 1 && blocks <= MAX_BLOCKS && bytes <= data.size)) this.refuse(blocks, data);
-    const at = pair.claim(opcode, this.namespace);
-    if (at < 0) return -1;
+    if (bytes > data.size) this.refuse(blocks, data);
+    if (pair.full) return -1;
+    const at = pair.push(opcode, this.namespace);
     // The words that no command of this queue writes are still 0.
     const { words } = pair;
     data.point(pair.quads, at >>> 1, bytes);
-    words[at + SLBA] = lba;
-    words[at + SLBA + 1] = (lba | 0) === lba ? 0 : lba / HIGH;
-    words[at + BLOCK_COUNT] = blocks - 1;
-    return pair.push();
+    words[at | SLBA] = lba;
+    words[at | SLBA_HIGH] = (lba | 0) === lba ? 0 : lba / HIGH;
+    words[at | BLOCK_COUNT] = blocks - 1;
+    return pair.slotAt(at);
   }
 
   private refuse(blocks: number, data: DataPointer): never {

@@ -70,6 +70,16 @@ export class DataPointer {
     quads[at + PRP1] = entries[START]!;
     quads[at + PRP2] = entries[end <= ONE ? NONE : end <= TWO ? SECOND : LIST]!;
   }
+
+  /** PRP1 and PRP2 of a command that transfers the first `bytes` bytes. @throws RangeError */
+  entriesFor(bytes: number): [prp1: bigint, prp2: bigint] {
+    if (!(bytes >= 1 && bytes <= this.size)) {
+      throw new RangeError(`transfer of ${bytes} bytes: 1 to ${this.size} fit the buffer`);
+    }
+    const quads = new BigUint64Array(PRP2 + 1);
+    this.point(quads, 0, bytes);
+    return [quads[PRP1]!, quads[PRP2]!];
+  }
 }
 
 /** Returns the list's address. */

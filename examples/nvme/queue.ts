@@ -2,12 +2,24 @@
  * A submission and a completion queue (base specification, 3.3) in DMA memory.
  *
  * The hot path allocates nothing: a command is written word by word where the controller fetches it,
- * commands are known by the number of their slot, and completions are handed to an object that is
+ * commands are known by the number of their slot, and completions are taken into an array that is
  * there already. A slot is the command identifier. There is one slot less than entries, so that the
  * submission queue cannot overflow, whatever its head.
  */
 import type { DmaBuffer, Region } from 'vfio';
+import type { IoBurst } from './io-burst';
 import { COMPLETION_WORDS, Reg, SUBMISSION_WORDS } from './registers';
+
+/** Word 0 of a command (3.3.3.1): its identifier is its slot. */
+const SLOT_SHIFT = 16;
+const SLOT = 0xffff;
+
+/** Words of a read or write (NVM: 3.2.4, 3.2.6) besides. */
+const PRP1 = 6;
+const PRP2 = 8;
+const SLBA = 10;
+const SLBA_HIGH = 11;
+const BLOCK_COUNT = 12;
 
 /** Word 3 of a completion (3.3.3.2): the command, then the phase tag and the status. */
 const STATUS_WORD = 3;
@@ -18,16 +30,13 @@ const STATUS_SHIFT = 17;
 const SUBMISSION = SUBMISSION_WORDS;
 const COMPLETION = COMPLETION_WORDS;
 
+/** In the place of the next free slot: a command is under way. */
+const BUSY = -1;
+
 /** Loads are not reordered: what is read after a phase tag that has changed is what came with it. */
 const ORDERED = process.arch === 'x64';
 
 export type QueueMemory = Pick<DmaBuffer, 'u32' | 'u64' | 'iova' | 'iovaLo' | 'iovaHi'>;
-
-/** Takes completions. */
-export interface CompletionSink {
-  /** Command `slot` is done, and the slot free; `status` is 0 or what decodeStatus() explains. */
-  completed(slot: number, status: number): void;
-}
 
 export interface QueueOptions {
   /** 0 is the admin queue. */
@@ -56,10 +65,10 @@ export class QueuePair {
   private readonly tailDoorbell: number;
   private readonly headDoorbell: number;
   private readonly mask: number;
-  private readonly free: Int32Array;
-  private readonly busy: Uint8Array;
+  /** By slot: the next free one, or BUSY. */
+  private readonly next: Int32Array;
+  private free = 0;
   private available = 0;
-  private claimed = 0;
   private tail = 0;
   private tailRung = 0;
   private head = 0;
@@ -85,9 +94,13 @@ export class QueuePair {
     this.tailDoorbell = Reg.DOORBELLS + 2 * id * doorbellStride;
     this.headDoorbell = Reg.DOORBELLS + (2 * id + 1) * doorbellStride;
     this.mask = entries - 1;
-    this.free = new Int32Array(this.slots);
-    this.busy = new Uint8Array(this.slots);
+    this.next = new Int32Array(this.slots);
     this.restart();
+  }
+
+  /** Whether all slots are in use. */
+  get full(): boolean {
+    return this.available === 0;
   }
 
   /** Commands under way, and those pushed that the controller has not been told of. */
@@ -96,15 +109,15 @@ export class QueuePair {
   }
 
   isInFlight(slot: number): boolean {
-    return this.busy[slot] === 1;
+    return this.next[slot] === BUSY;
   }
 
   /** Empty, as the controller sees its queues after a reset; what was under way is gone. */
   restart(): void {
     this.words.fill(0);
     this.completions.fill(0);
-    for (let i = 0; i < this.slots; i++) this.free[i] = this.slots - 1 - i;
-    this.busy.fill(0);
+    for (let slot = 0; slot < this.slots; slot++) this.next[slot] = slot + 1;
+    this.free = 0;
     this.available = this.slots;
     this.tail = 0;
     this.tailRung = 0;
@@ -114,82 +127,144 @@ export class QueuePair {
   }
 
   /**
-   * Where the next command's 16 words stand in `words`: opcode, slot and namespace are filled in, the
-   * others are what the place had before, 0 at first. -1 if all slots are in use. Claiming again before
-   * `push` gives the same place.
+   * Queue a command, and return where its 16 words stand in `words`: opcode, slot and namespace are
+   * filled in, the others are what the place had before, 0 at first. The controller sees them at
+   * `ring`. @throws RangeError if the queue is full
    */
-  claim(opcode: number, namespace: number): number {
-    const { words, available } = this;
-    if (available === 0) return -1;
-    const slot = this.free[available - 1]!;
-    const at = this.tail * SUBMISSION;
-    words[at] = opcode | (slot << 16);
+  push(opcode: number, namespace: number): number {
+    const { words, next, available, free, tail } = this;
+    if (available === 0) throw new RangeError(`all ${this.slots} slots are in use`);
+    const at = Math.imul(tail, SUBMISSION);
     // Cut to 32 bits, what is no constant is stored without a detour through floating point.
-    words[at + 1] = namespace | 0;
-    this.claimed = slot;
+    words[at] = opcode | (free << SLOT_SHIFT);
+    words[at | 1] = namespace | 0;
+    this.free = next[free]!;
+    next[free] = BUSY;
+    this.available = available - 1;
+    this.tail = (tail + 1) & this.mask;
     return at;
   }
 
-  /** As `claim`, with 0 in the others. */
-  claimCleared(opcode: number, namespace: number): number {
-    const at = this.claim(opcode, namespace);
-    if (at >= 0) this.words.fill(0, at + 2, at + SUBMISSION);
+  /**
+   * As `push`, for as many of the first `count` commands of `burst` as there are slots: all of their
+   * words that `opcode` (read or write, NVM: 3.2.4 and 3.2.6) has. Returns how many there are.
+   * @throws RangeError for memory that the burst does not have; the commands before are pushed
+   */
+  pushBurst(opcode: number, namespace: number, burst: IoBurst, count: number): number {
+    const { words, quads, next, mask, available } = this;
+    const { lbas, memory, memoryOf, entries } = burst;
+    const pushed = count < available ? count : available;
+    let { tail, free } = this;
+    for (let i = 0; i < pushed; i++) {
+      const at = Math.imul(tail, SUBMISSION);
+      const which = memory[i]!;
+      if (which < 0 || which >= entries.length >> 1) {
+        this.pushed(i, tail, free);
+        throw new RangeError(`command ${i} has memory ${which} of ${entries.length / 2}`);
+      }
+      words[at] = opcode | (free << SLOT_SHIFT);
+      words[at | 1] = namespace | 0;
+      quads[(at | PRP1) >>> 1] = entries[which << 1]!;
+      quads[(at | PRP2) >>> 1] = entries[(which << 1) | 1]!;
+      words[at | SLBA] = lbas[i]!;
+      words[at | SLBA_HIGH] = 0;
+      words[at | BLOCK_COUNT] = burst.blocks - 1;
+      memoryOf[free] = which;
+      const slot = free;
+      free = next[slot]!;
+      next[slot] = BUSY;
+      tail = (tail + 1) & mask;
+    }
+    this.pushed(pushed, tail, free);
+    return pushed;
+  }
+
+  private pushed(count: number, tail: number, free: number): void {
+    this.tail = tail;
+    this.free = free;
+    this.available -= count;
+  }
+
+  /** As `push`, with 0 in the others. */
+  pushCleared(opcode: number, namespace: number): number {
+    const at = this.push(opcode, namespace);
+    this.words.fill(0, at + 2, at + SUBMISSION);
     return at;
   }
 
-  /** Queue the claimed command; the controller sees it at `ring`. Returns its slot. */
-  push(): number {
-    const slot = this.claimed;
-    this.available--;
-    this.busy[slot] = 1;
-    this.tail = (this.tail + 1) & this.mask;
-    return slot;
+  /** The slot of the command whose words stand at `at`. */
+  slotAt(at: number): number {
+    return this.words[at]! >>> SLOT_SHIFT;
   }
 
-  /** One doorbell for all commands pushed; the register write orders it behind their words. */
+  /**
+   * One doorbell for all completions taken, and one for all commands pushed; the register write orders
+   * it behind their words.
+   */
   ring(): void {
+    if (this.head !== this.headRung) {
+      this.headRung = this.head;
+      this.bar.write32(this.headDoorbell, this.head);
+    }
     if (this.tail === this.tailRung) return;
     this.tailRung = this.tail;
     this.bar.write32(this.tailDoorbell, this.tail);
   }
 
   /**
-   * Hand up to `budget` completions to `sink`, which may claim and push, and one doorbell to the
-   * controller. Returns how many there were.
+   * Take up to `budget` completions into `out`, which `slotOf` and `statusOf` read. Their slots are free
+   * from now on, and their entries at `ring`. Returns how many there were.
    */
-  reap(sink: CompletionSink, budget: number): number {
-    const { completions } = this;
-    let done = 0;
-    while (done < budget) {
-      const at = this.head * COMPLETION + STATUS_WORD;
-      let word = ORDERED ? completions[at]! : Atomics.load(completions, at);
-      if (((word >>> PHASE_SHIFT) & 1) !== this.phase) {
-        if (done > 0 || !ORDERED) break;
-        // Who waits must not be told for ever what a plain load once found.
-        word = Atomics.load(completions, at);
-        if (((word >>> PHASE_SHIFT) & 1) !== this.phase) break;
-      }
-      this.head = (this.head + 1) & this.mask;
-      if (this.head === 0) this.phase ^= 1;
-      done++;
-      const slot = word & 0xffff;
-      if (this.busy[slot] !== 1) {
+  reap(out: Uint32Array, budget: number): number {
+    if (!this.isDone()) return 0;
+    const { completions, next, mask } = this;
+    let { head, phase, free } = this;
+    let count = 0;
+    for (let looked = 0; looked < budget; looked++) {
+      const at = Math.imul(head, COMPLETION) | STATUS_WORD;
+      const word = ORDERED ? completions[at]! : Atomics.load(completions, at);
+      if (!isPhase(word, phase)) break;
+      head = (head + 1) & mask;
+      if (head === 0) phase ^= 1;
+      const slot = word & SLOT;
+      if (next[slot] !== BUSY) {
         this.unexpected++;
         continue;
       }
-      this.busy[slot] = 0;
-      this.free[this.available++] = slot;
-      sink.completed(slot, word >>> STATUS_SHIFT);
+      next[slot] = free;
+      free = slot;
+      out[count++] = slot | ((word >>> STATUS_SHIFT) << SLOT_SHIFT);
     }
-    if (done > 0 || this.head !== this.headRung) {
-      this.headRung = this.head;
-      this.bar.write32(this.headDoorbell, this.head);
-    }
-    return done;
+    this.head = head;
+    this.phase = phase;
+    this.free = free;
+    this.available += count;
+    return count;
   }
 
-  /** Word 0 of the completion that is being handed out. */
+  /** Who waits must not be told for ever what a plain load once found: hence the second look. */
+  private isDone(): boolean {
+    const { completions, phase } = this;
+    const at = Math.imul(this.head, COMPLETION) | STATUS_WORD;
+    return isPhase(completions[at]!, phase) || isPhase(Atomics.load(completions, at), phase);
+  }
+
+  /** Word 0 of the completion that was taken last. */
   get result(): number {
     return this.completions[((this.head - 1) & this.mask) * COMPLETION]!;
   }
+}
+
+/** The slot of a completion that `reap` took. */
+export function slotOf(completion: number): number {
+  return completion & SLOT;
+}
+
+/** Its status: 0, or what decodeStatus() explains. */
+export function statusOf(completion: number): number {
+  return completion >>> SLOT_SHIFT;
+}
+
+function isPhase(word: number, phase: number): boolean {
+  return ((word >>> PHASE_SHIFT) & 1) === phase;
 }

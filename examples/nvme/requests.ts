@@ -1,6 +1,6 @@
 /** I/O commands as promises: the convenient way, and the one that watches the time. */
 import type { IoQueue } from './io-queue';
-import type { CompletionSink } from './queue';
+import { slotOf, statusOf } from './queue';
 import { ControllerError, NvmeError } from './status';
 
 /** Queues a command on its queue, and returns its slot or -1. */
@@ -13,11 +13,12 @@ interface Pending {
   reject(error: Error): void;
 }
 
-export class Requests implements CompletionSink {
+export class Requests {
   private readonly pending: Array<Pending | undefined>;
   /** Requests that wait for a slot. */
   private waiting: Array<() => void> = [];
   private polling = false;
+  private readonly completions: Uint32Array;
 
   /** @param interrupts whether somebody calls `reap` at interrupts; otherwise the event loop polls */
   constructor(
@@ -26,6 +27,7 @@ export class Requests implements CompletionSink {
     private readonly interrupts: boolean,
   ) {
     this.pending = new Array(queue.pair.slots).fill(undefined);
+    this.completions = new Uint32Array(queue.pair.slots);
   }
 
   /** Resolves when the command is done. @throws NvmeError, ControllerError if the controller was reset */
@@ -43,16 +45,10 @@ export class Requests implements CompletionSink {
     await done;
   }
 
-  completed(slot: number, status: number): void {
-    const request = this.pending[slot];
-    this.pending[slot] = undefined;
-    if (status === 0) request?.resolve();
-    else request?.reject(new NvmeError(request.name, status));
-    this.waiting.shift()?.();
-  }
-
   reap(): void {
-    this.queue.reap(this, this.queue.pair.slots);
+    const count = this.queue.reap(this.completions, this.completions.length);
+    this.queue.ring();
+    for (let i = 0; i < count; i++) this.completed(this.completions[i]!);
   }
 
   /** A slot whose command is late, or -1. */
@@ -75,6 +71,16 @@ export class Requests implements CompletionSink {
     const { waiting } = this;
     this.waiting = [];
     for (const resolve of waiting) resolve();
+  }
+
+  private completed(completion: number): void {
+    const slot = slotOf(completion);
+    const status = statusOf(completion);
+    const request = this.pending[slot];
+    this.pending[slot] = undefined;
+    if (status === 0) request?.resolve();
+    else request?.reject(new NvmeError(request.name, status));
+    this.waiting.shift()?.();
   }
 
   private poll(): void {
