@@ -1,6 +1,7 @@
 /** Admin commands, one after the other, waited for by polling: they are rare and on no hot path. */
 import { setImmediate } from 'node:timers/promises';
 import { type QueuePair, slotOf, statusOf } from './queue';
+import { Word } from './registers';
 import { ControllerError, NvmeError } from './status';
 
 /** Where a command's data is; words 10 to 15 of the command depend on its opcode. */
@@ -15,7 +16,6 @@ export interface AdminCommand {
   readonly words?: readonly number[];
 }
 
-const PRP1 = 6;
 const WORD_10 = 10;
 
 export class AdminQueue {
@@ -39,7 +39,7 @@ export class AdminQueue {
     if (queue.full)
       throw new ControllerError(`${name}: the admin queue is full`, 'reset the controller');
     const at = queue.pushCleared(opcode, namespace);
-    if (data) queue.words.set([data.iovaLo, data.iovaHi], at + PRP1);
+    if (data) queue.words.set([data.iovaLo, data.iovaHi], at + Word.PRP1);
     queue.words.set(words, at + WORD_10);
     const slot = queue.slotAt(at);
     queue.ring();

@@ -2,11 +2,8 @@
 import type { IoBurst } from './io-burst';
 import { type DataPointer, MAX_TRANSFER } from './prp';
 import type { QueuePair } from './queue';
-import { Io } from './registers';
+import { Io, Word } from './registers';
 
-const SLBA = 10;
-const SLBA_HIGH = 11;
-const BLOCK_COUNT = 12;
 const HIGH = 2 ** 32;
 
 /** The most blocks of a command (NVM: 3.2.4, NLB). */
@@ -16,11 +13,12 @@ export { MAX_BLOCKS };
 
 /** Imports are looked up at each use; these are constants in compiled code. */
 const { READ, WRITE, FLUSH } = Io;
+const { SLBA, SLBA_HIGH, BLOCK_COUNT } = Word;
 
 /**
  * Each of read, write and flush queues one command and returns its slot, or -1 if all slots are in
- * use; a burst does so for many. `ring()` then tells the controller of all of them, and `reap()` takes what is done. None
- * of it allocates; numbers are to be within 31 bits for that.
+ * use; a burst does so for many. `reap()` takes what is done, and `ring()` tells the controller of all
+ * that was queued and taken. None of it allocates; numbers are to be within 31 bits for that.
  */
 export class IoQueue {
   private readonly maxBlocks: number;

@@ -1,6 +1,6 @@
 /** Physical region pages (base specification, 4.1.1): how a command says where its data is. */
 import type { DmaBuffer } from 'vfio';
-import { PAGE } from './registers';
+import { PAGE, Word } from './registers';
 
 /** Entries of a list in one page; with it a command reaches 2 MiB, and the driver asks for 1 MiB. */
 export const MAX_TRANSFER = 1 << 20;
@@ -10,8 +10,8 @@ const ONE = PAGE;
 const TWO = 2 * PAGE;
 
 /** In 64-bit words. */
-const PRP1 = 3;
-const PRP2 = 4;
+const PRP1 = Word.PRP1 / 2;
+const PRP2 = Word.PRP2 / 2;
 const ENTRY_BYTES = 8;
 
 /** What is told of data and of the page that holds its list. */

@@ -8,18 +8,11 @@
  */
 import type { DmaBuffer, Region } from 'vfio';
 import type { IoBurst } from './io-burst';
-import { COMPLETION_WORDS, Reg, SUBMISSION_WORDS } from './registers';
+import { COMPLETION_WORDS, Reg, SUBMISSION_WORDS, Word } from './registers';
 
 /** Word 0 of a command (3.3.3.1): its identifier is its slot. */
 const SLOT_SHIFT = 16;
 const SLOT = 0xffff;
-
-/** Words of a read or write (NVM: 3.2.4, 3.2.6) besides. */
-const PRP1 = 6;
-const PRP2 = 8;
-const SLBA = 10;
-const SLBA_HIGH = 11;
-const BLOCK_COUNT = 12;
 
 /** Word 3 of a completion (3.3.3.2): the command, then the phase tag and the status. */
 const STATUS_WORD = 3;
@@ -29,6 +22,7 @@ const STATUS_SHIFT = 17;
 /** Imports are looked up at each use; these are constants in compiled code. */
 const SUBMISSION = SUBMISSION_WORDS;
 const COMPLETION = COMPLETION_WORDS;
+const { PRP1, PRP2, SLBA, SLBA_HIGH, BLOCK_COUNT } = Word;
 
 /** In the place of the next free slot: a command is under way. */
 const BUSY = -1;

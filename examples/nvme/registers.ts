@@ -35,6 +35,9 @@ export const COMPLETION_BYTES = 16;
 export const SUBMISSION_WORDS = SUBMISSION_BYTES / 4;
 export const COMPLETION_WORDS = COMPLETION_BYTES / 4;
 
+/** Words of a command (3.3.3.1), the last three of a read or write (NVM: 3.2.4 and 3.2.6). */
+export const Word = { PRP1: 6, PRP2: 8, SLBA: 10, SLBA_HIGH: 11, BLOCK_COUNT: 12 } as const;
+
 /** Admin commands (5, figure 138). */
 export const Admin = {
   CREATE_SUBMISSION_QUEUE: 0x01,
