@@ -1,6 +1,6 @@
 /** Reading and writing blocks of a namespace through one queue pair: the hot path. */
 import type { IoBurst } from './io-burst';
-import { type DataPointer, MAX_TRANSFER } from './prp';
+import type { DataPointer } from './prp';
 import type { QueuePair } from './queue';
 import { Io, Word } from './registers';
 
@@ -21,15 +21,11 @@ const { SLBA, SLBA_HIGH, BLOCK_COUNT } = Word;
  * that was queued and taken. None of it allocates; numbers are to be within 31 bits for that.
  */
 export class IoQueue {
-  private readonly maxBlocks: number;
-
   constructor(
     readonly pair: QueuePair,
     private readonly namespace: number,
     readonly blockBytes: number,
-  ) {
-    this.maxBlocks = Math.min(MAX_BLOCKS, MAX_TRANSFER / blockBytes);
-  }
+  ) {}
 
   /** Read `blocks` blocks from block `lba` on into the start of `data` (NVM: 3.2.4). */
   read(lba: number, blocks: number, data: DataPointer): number {
@@ -66,9 +62,8 @@ export class IoQueue {
 
   private transfer(opcode: number, lba: number, blocks: number, data: DataPointer): number {
     const { pair } = this;
-    if (!(blocks >= 1 && blocks <= this.maxBlocks)) this.refuse(blocks, data);
     const bytes = blocks * this.blockBytes;
-    if (bytes > data.size) this.refuse(blocks, data);
+    if (!(blocks >= 1 && blocks <= MAX_BLOCKS && bytes <= data.size)) this.refuse(blocks, data);
     if (pair.full) return -1;
     const at = pair.push(opcode, this.namespace);
     // The words that no command of this queue writes are still 0.
