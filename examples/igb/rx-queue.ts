@@ -22,6 +22,9 @@ const END_OF_PACKET = 1 << 1;
 const VLAN_STRIPPED = 1 << 3;
 const ERROR = 1 << 31;
 const WHOLE = DONE | END_OF_PACKET | ERROR;
+/** Of WHOLE, in a good frame; and what a frame without a VLAN does not have. */
+const PLAIN = DONE | END_OF_PACKET;
+const NOT_PLAIN = ERROR | VLAN_STRIPPED;
 const LENGTH_MASK = 0xffff;
 
 /** Imports are looked up at each use; these are constants in compiled code. */
@@ -114,7 +117,8 @@ export class RxQueue<R extends number> {
 
   /**
    * Whole, good frames into `ids` from `start` on, up to the first that is not, or is not there yet.
-   * Returns where the next would go.
+   * Returns where the next would go. Four frames at a time as long as they are plain: what the compiler
+   * knows of an array, it forgets as a loop turns.
    */
   private takeWhole(ids: Uint32Array, start: number, max: number): number {
     const { descriptors, held } = this;
@@ -125,9 +129,39 @@ export class RxQueue<R extends number> {
     const end = Math.min(max | 0, ((start | 0) + there) | 0);
     let bytes = 0;
     let i = start | 0;
+    // Up to the end of the ring, places follow each other.
+    const straight = Math.min(end, ((start | 0) + mask + 1 - next) | 0);
+    for (; ((i + 4) | 0) <= straight; i = (i + 4) | 0) {
+      const at = next << 2;
+      const statusA = descriptors[at | STATUS]!;
+      const statusB = descriptors[(at + 4) | STATUS]!;
+      const statusC = descriptors[(at + 8) | STATUS]!;
+      const statusD = descriptors[(at + 12) | STATUS]!;
+      if ((statusA & statusB & statusC & statusD & PLAIN) !== PLAIN) break;
+      if (((statusA | statusB | statusC | statusD) & NOT_PLAIN) !== 0) break;
+      const a = held[next]! | 0;
+      const b = held[(next + 1) | 0]! | 0;
+      const c = held[(next + 2) | 0]! | 0;
+      const d = held[(next + 3) | 0]! | 0;
+      ids[i] = a;
+      ids[(i + 1) | 0] = b;
+      ids[(i + 2) | 0] = c;
+      ids[(i + 3) | 0] = d;
+      const lengthA = descriptors[at | LENGTH]! & LENGTH_MASK;
+      const lengthB = descriptors[(at + 4) | LENGTH]! & LENGTH_MASK;
+      const lengthC = descriptors[(at + 8) | LENGTH]! & LENGTH_MASK;
+      const lengthD = descriptors[(at + 12) | LENGTH]! & LENGTH_MASK;
+      info[a] = lengthA;
+      info[b] = lengthB;
+      info[c] = lengthC;
+      info[d] = lengthD;
+      bytes = (bytes + lengthA + lengthB + lengthC + lengthD) | 0;
+      next = (next + 4) | 0;
+    }
+    next = next & mask;
     for (; i < end; i++) {
       const status = descriptors[(next << 2) | STATUS]!;
-      if ((status & WHOLE) !== (DONE | END_OF_PACKET)) break;
+      if ((status & WHOLE) !== PLAIN) break;
       const id = held[next]! | 0;
       const word = descriptors[(next << 2) | LENGTH]!;
       info[id] = status & VLAN_STRIPPED ? word : word & LENGTH_MASK;
@@ -146,7 +180,7 @@ export class RxQueue<R extends number> {
     while (this.next !== this.tail) {
       const status = Atomics.load(descriptors, (this.next << 2) | STATUS);
       if ((status & DONE) === 0) return;
-      if (!this.skipping && (status & WHOLE) === (DONE | END_OF_PACKET)) return;
+      if (!this.skipping && (status & WHOLE) === PLAIN) return;
       this.drop(this.held[this.next]!, status);
       this.next = (this.next + 1) & mask;
     }
@@ -176,8 +210,20 @@ export class RxQueue<R extends number> {
     const { held, addresses, iovas } = this;
     const taken = this.pool.buffers.takeIndices(held, first, count);
     const end = (first + taken) | 0;
-    for (let i = first | 0; i < end; i++) {
-      // As the device reads a descriptor (7.1.5.1): packet address, no header address.
+    let i = first | 0;
+    // As the device reads a descriptor (7.1.5.1): packet address, no header address.
+    for (; ((i + 4) | 0) <= end; i = (i + 4) | 0) {
+      const at = i << 1;
+      addresses[at] = iovas[held[i]!]!;
+      addresses[at | 1] = 0n;
+      addresses[(at + 2) | 0] = iovas[held[(i + 1) | 0]!]!;
+      addresses[(at + 2) | 1] = 0n;
+      addresses[(at + 4) | 0] = iovas[held[(i + 2) | 0]!]!;
+      addresses[(at + 4) | 1] = 0n;
+      addresses[(at + 6) | 0] = iovas[held[(i + 3) | 0]!]!;
+      addresses[(at + 6) | 1] = 0n;
+    }
+    for (; i < end; i++) {
       addresses[i << 1] = iovas[held[i]!]!;
       addresses[(i << 1) | 1] = 0n;
     }

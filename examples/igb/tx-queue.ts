@@ -178,12 +178,11 @@ export class TxQueue<R extends number> {
     const end = Math.min(count | 0, length, room);
     let bytes = 0;
     let i = start | 0;
-    for (; i + 4 <= end; i += 4) {
+    for (; ((i + 4) | 0) <= end; i = (i + 4) | 0) {
       const a = ids[i]! | 0;
-      const b = ids[i + 1]! | 0;
-      const c = ids[i + 2]! | 0;
-      const d = ids[i + 3]! | 0;
-      if (a === b || a === c || a === d || b === c || b === d || c === d) break;
+      const b = ids[(i + 1) | 0]! | 0;
+      const c = ids[(i + 2) | 0]! | 0;
+      const d = ids[(i + 3) | 0]! | 0;
       const frameA = info[a]! | 0;
       const frameB = info[b]! | 0;
       const frameC = info[c]! | 0;
@@ -192,29 +191,42 @@ export class TxQueue<R extends number> {
       const least = (frameA - 1) | (frameB - 1) | (frameC - 1) | (frameD - 1);
       const spare = (simple - frameA) | (simple - frameB) | (simple - frameC) | (simple - frameD);
       if ((least | spare) < 0) break;
-      if (links[a] !== OUT || links[b] !== OUT || links[c] !== OUT || links[d] !== OUT) break;
+      // Chained one by one, a buffer that stands in `ids` twice is found; those before it are undone.
+      if (links[a] !== OUT) break;
+      links[a] = before;
+      if (links[b] !== OUT) {
+        links[a] = OUT;
+        break;
+      }
+      links[b] = a;
+      if (links[c] !== OUT) {
+        links[a] = links[b] = OUT;
+        break;
+      }
+      links[c] = b;
+      if (links[d] !== OUT) {
+        links[a] = links[b] = links[c] = OUT;
+        break;
+      }
+      links[d] = c;
+      before = d;
+      bytes = (bytes + frameA + frameB + frameC + frameD) | 0;
+      descriptors[(next << 2) | COMMAND] = DATA | END_OF_PACKET | frameA;
+      descriptors[(next << 2) | STATUS] = frameA << PAYLEN_SHIFT;
       const second = (next + 1) & mask;
+      descriptors[(second << 2) | COMMAND] = DATA | END_OF_PACKET | frameB;
+      descriptors[(second << 2) | STATUS] = frameB << PAYLEN_SHIFT;
       const third = (next + 2) & mask;
+      descriptors[(third << 2) | COMMAND] = DATA | END_OF_PACKET | frameC;
+      descriptors[(third << 2) | STATUS] = frameC << PAYLEN_SHIFT;
       const fourth = (next + 3) & mask;
+      descriptors[(fourth << 2) | COMMAND] = DATA | END_OF_PACKET | frameD;
+      descriptors[(fourth << 2) | STATUS] = frameD << PAYLEN_SHIFT;
       addresses[next << 1] = iovas[a]!;
       addresses[second << 1] = iovas[b]!;
       addresses[third << 1] = iovas[c]!;
       addresses[fourth << 1] = iovas[d]!;
-      descriptors[(next << 2) | COMMAND] = DATA | END_OF_PACKET | frameA;
-      descriptors[(next << 2) | STATUS] = frameA << PAYLEN_SHIFT;
-      descriptors[(second << 2) | COMMAND] = DATA | END_OF_PACKET | frameB;
-      descriptors[(second << 2) | STATUS] = frameB << PAYLEN_SHIFT;
-      descriptors[(third << 2) | COMMAND] = DATA | END_OF_PACKET | frameC;
-      descriptors[(third << 2) | STATUS] = frameC << PAYLEN_SHIFT;
-      descriptors[(fourth << 2) | COMMAND] = DATA | END_OF_PACKET | frameD;
-      descriptors[(fourth << 2) | STATUS] = frameD << PAYLEN_SHIFT;
-      links[a] = before;
-      links[b] = a;
-      links[c] = b;
-      links[d] = c;
-      before = d;
       next = (next + 4) & mask;
-      bytes = (bytes + frameA + frameB + frameC + frameD) | 0;
     }
     for (; i < end; i++) {
       const id = ids[i]! | 0;

@@ -83,6 +83,8 @@ export class DmaPool implements AsyncDisposable {
   readonly links: Int32Array;
   #first: number;
   #available: number;
+  /** Of length 0 once the memory is closed, all of it at once. */
+  readonly #open: Uint8Array;
   #closing: Promise<void> | undefined;
 
   /** Made by `createPool`. */
@@ -104,6 +106,7 @@ export class DmaPool implements AsyncDisposable {
     this.links = Int32Array.from({ length: count }, (_, i) => (i + 1 < count ? i + 1 : NONE));
     this.#first = 0;
     this.#available = count;
+    this.#open = this.buffers[0]!.u8;
   }
 
   /** Buffers that can be taken now. */
@@ -124,7 +127,7 @@ export class DmaPool implements AsyncDisposable {
   /** The index of a buffer, -1 if all are out. @throws ERR_VFIO_CLOSED */
   takeIndex(): number {
     const index = this.#first;
-    this.#assertOpen(Math.max(index, 0));
+    this.#assertOpen();
     if (index === NONE) return -1;
     this.#first = this.links[index]!;
     this.links[index] = OUT;
@@ -148,7 +151,7 @@ export class DmaPool implements AsyncDisposable {
   /** @throws ERR_VFIO_OUT_OF_RANGE (no such index), ERR_VFIO_NOT_TAKEN (given back before), ERR_VFIO_CLOSED */
   giveIndex(index: number): void {
     if (this.links[index] !== OUT) throw this.#notOut(index);
-    this.#assertOpen(index);
+    this.#assertOpen();
     this.links[index] = this.#first;
     this.#first = index;
     this.#available++;
@@ -160,7 +163,7 @@ export class DmaPool implements AsyncDisposable {
    */
   takeIndices(into: Uint32Array, start: number, count: number): number {
     assertStretch(start, count);
-    this.#assertOpen(0);
+    this.#assertOpen();
     const { links } = this;
     // Cut to 31 bits and a sign, numbers stay in registers, and out of floating-point ones.
     const length = into.length | 0;
@@ -170,7 +173,7 @@ export class DmaPool implements AsyncDisposable {
     let first = this.#first | 0;
     let i = start | 0;
     // Four at a time: what compiled code knows of an array, it forgets as a loop turns.
-    for (; i + 4 <= end; i += 4) {
+    for (; ((i + 4) | 0) <= end; i = (i + 4) | 0) {
       const a = first;
       const b = links[a]!;
       const c = links[b]!;
@@ -181,9 +184,9 @@ export class DmaPool implements AsyncDisposable {
       links[c] = OUT;
       links[d] = OUT;
       into[i] = a;
-      into[i + 1] = b;
-      into[i + 2] = c;
-      into[i + 3] = d;
+      into[(i + 1) | 0] = b;
+      into[(i + 2) | 0] = c;
+      into[(i + 3) | 0] = d;
     }
     for (; i < end; i++) {
       into[i] = first;
@@ -203,7 +206,7 @@ export class DmaPool implements AsyncDisposable {
    */
   giveIndices(from: Uint32Array, start: number, count: number): void {
     assertStretch(start, count);
-    this.#assertOpen(0);
+    this.#assertOpen();
     const { links } = this;
     const length = from.length | 0;
     const last = start + count;
@@ -232,7 +235,7 @@ export class DmaPool implements AsyncDisposable {
     const { links } = this;
     if (!(links[head]! >= NONE)) throw this.#notChained(head);
     if (!(links[tail]! >= NONE)) throw this.#notChained(tail);
-    this.#assertOpen(tail);
+    this.#assertOpen();
     links[tail] = this.#first;
     this.#first = head;
     this.#available += count;
@@ -249,8 +252,8 @@ export class DmaPool implements AsyncDisposable {
   }
 
   /** The memory may also have been closed from below, with its address space. */
-  #assertOpen(index: number): void {
-    if (this.#closing || this.buffers[index]!.u8.length === 0) throw closedError('DMA pool');
+  #assertOpen(): void {
+    if (this.#closing || this.#open.length === 0) throw closedError('DMA pool');
   }
 
   #absent(index: number): VfioError {

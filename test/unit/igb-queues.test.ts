@@ -82,6 +82,24 @@ describe('receive', () => {
     for (let i = 0; i < 7; i++) expect(igb.receive(frame(i))).toBe(true);
   });
 
+  test.each([0, 1, 2, 3, 4, 5])(
+    'a bad frame after %p good ones, at each place of the ring',
+    async (good) => {
+      const { igb, rx, pool } = await setUp();
+      for (let round = 0; round < 8; round++) {
+        const frames = Array.from({ length: 6 }, (_, n) =>
+          frame(8 * round + n, 60, n === 4 ? 7 : 0),
+        );
+        for (const [n, each] of frames.entries()) igb.receive(each, n === good ? (1 << 31) | 2 : 2);
+        expect(rx.rxBurst(ids, 64)).toBe(5);
+        expect(contents(pool, 5)).toEqual(frames.filter((_, n) => n !== good));
+        giveAll(pool, 5);
+      }
+      expect([rx.packets, rx.errors]).toEqual([40, 8]);
+      expect(pool.buffers.available).toBe(32 - 7);
+    },
+  );
+
   test('what is not one good frame is dropped and counted, all parts of it', async () => {
     const { igb, rx, pool } = await setUp();
     igb.receive(frame(1, 2048), 0);
@@ -194,6 +212,27 @@ describe('transmit', () => {
     expect(igb.transmit()).toEqual([frame(1), frame(2), frame(3, 60, 7)]);
     expect(tx.pending).toBe(0);
     expect(() => tx.txBurst(ids, 1)).toThrow(/is not the caller's/);
+    expect(pool.buffers.available).toBe(32 - 7);
+  });
+
+  test.each([
+    [0, 1],
+    [0, 2],
+    [0, 3],
+    [1, 2],
+    [1, 3],
+    [2, 3],
+  ])('a buffer at %p and again at %p ends the burst there', async (once, again) => {
+    const { igb, tx, pool } = await setUp();
+    const frames = [frame(1), frame(2), frame(3), frame(4)];
+    load(pool, frames);
+    const spare = ids[again]!;
+    ids[again] = ids[once]!;
+    expect(tx.txBurst(ids, 4)).toBe(again);
+    ids[again] = spare;
+    expect(tx.txBurst(ids.subarray(again), 4 - again)).toBe(4 - again);
+    expect(igb.transmit()).toEqual(frames);
+    expect(tx.pending).toBe(0);
     expect(pool.buffers.available).toBe(32 - 7);
   });
 
