@@ -83,8 +83,8 @@ export class DmaPool implements AsyncDisposable {
   readonly links: Int32Array;
   #first: number;
   #available: number;
-  /** Of length 0 once the memory is closed, all of it at once. */
-  readonly #open: Uint8Array;
+  /** Of a part of the memory: of length 0 once that is closed, all of it at once. */
+  readonly #view: Uint8Array;
   #closing: Promise<void> | undefined;
 
   /** Made by `createPool`. */
@@ -106,7 +106,7 @@ export class DmaPool implements AsyncDisposable {
     this.links = Int32Array.from({ length: count }, (_, i) => (i + 1 < count ? i + 1 : NONE));
     this.#first = 0;
     this.#available = count;
-    this.#open = this.buffers[0]!.u8;
+    this.#view = this.buffers[0]!.u8;
   }
 
   /** Buffers that can be taken now. */
@@ -253,7 +253,7 @@ export class DmaPool implements AsyncDisposable {
 
   /** The memory may also have been closed from below, with its address space. */
   #assertOpen(): void {
-    if (this.#closing || this.#open.length === 0) throw closedError('DMA pool');
+    if (this.#closing || this.#view.length === 0) throw closedError('DMA pool');
   }
 
   #absent(index: number): VfioError {

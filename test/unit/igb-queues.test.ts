@@ -83,7 +83,7 @@ describe('receive', () => {
   });
 
   test.each([0, 1, 2, 3, 4, 5])(
-    'a bad frame after %p good ones, at each place of the ring',
+    'a bad frame after %p good ones, round and round the ring',
     async (good) => {
       const { igb, rx, pool } = await setUp();
       for (let round = 0; round < 8; round++) {
