@@ -77,5 +77,5 @@ export function ready() {
 /** Whether `vfio lab kernel` has built one with the options of this state of the sources. */
 export function hasLabKernel() {
   const require = createRequire(import.meta.url);
-  return require('../dist/src/lab/kernel-cache.js').findLabKernel() !== undefined;
+  return require('../dist/src/lab/kernel/cache.js').findLabKernel() !== undefined;
 }

@@ -4,16 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { chooseAccelerator } from './accelerator';
 import { LabError } from './errors';
-import { buildInitramfs } from './initramfs';
+import { buildInitramfs } from './guest/initramfs';
+import { UntilToken } from './guest/until-token';
 import { eachLine } from './lines';
+import { chooseAccelerator } from './machine/accelerator';
+import { qemuArguments } from './machine/qemu';
+import type { QmpClient } from './machine/qmp';
+import { Vm, type VmEnd } from './machine/vm';
 import { type LabOptions, type LabPlan, planLab } from './options';
-import { qemuArguments } from './qemu';
-import type { QmpClient } from './qmp';
 import { prepareLab } from './setup';
-import { UntilToken } from './until-token';
-import { Vm, type VmEnd } from './vm';
 
 /** Seconds a guest gets to start the command; a boot takes 5 to 10 without KVM. */
 const BOOT_TIMEOUT = 180;

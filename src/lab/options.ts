@@ -2,10 +2,10 @@ import { mkdirSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import type { Writable } from 'node:stream';
-import { DEFAULT_DEVICES, hasIgb } from './devices';
 import { LabError } from './errors';
-import type { GuestCommand } from './init';
-import type { Machine } from './qemu';
+import type { GuestCommand } from './guest/init';
+import { DEFAULT_DEVICES, hasIgb } from './machine/devices';
+import type { Machine } from './machine/qemu';
 
 /** What a lab is to be like. Only `command` is required. */
 export interface LabOptions {

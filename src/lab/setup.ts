@@ -3,10 +3,12 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { type PackageVersion, PrivateApt } from './apt';
 import { LabError } from './errors';
-import { type KernelSource, kernelRelease, resolveKernel } from './kernel';
+import { type KernelSource, kernelRelease, resolveKernel } from './kernel/resolve';
+import { type PackageVersion, PrivateApt } from './packages/apt';
+import { isAtLeast } from './packages/versions';
 import { busyboxPath, cacheDirectory, stockKernelImage } from './paths';
+import { requireMachine } from './requirements';
 
 /** What a lab is started with. */
 export interface LabTools {
@@ -60,15 +62,6 @@ export async function prepareLab(options: SetupOptions): Promise<LabTools> {
     if (missing.kernel) await fetchKernel(apt, options);
   }
   return { qemu: QEMU, busybox: busyboxPath(), kernel: resolveKernel(options.kernel) };
-}
-
-/** @throws LabError `LAB_SETUP` on a machine whose programs no lab can run */
-export function requireMachine(): void {
-  if (process.platform !== 'linux' || process.arch !== 'x64') {
-    throw new LabError('LAB_SETUP', 'the lab needs a Linux machine with an x86-64 CPU', {
-      hint: 'its guest runs the programs of the machine itself',
-    });
-  }
 }
 
 async function missingPackages(): Promise<string[]> {
@@ -176,18 +169,6 @@ function newEnough(
   throw new LabError('LAB_SETUP', `the distribution has no ${name} ${least} or newer`, {
     hint: `it offers ${offered}. ${byHand().hint}`,
   });
-}
-
-/** Compares major and minor of upstream versions; Debian's may have an epoch before them. */
-export function isAtLeast(version: string, least: string): boolean {
-  const [major, minor] = majorMinor(version);
-  const [leastMajor, leastMinor] = majorMinor(least);
-  return major > leastMajor || (major === leastMajor && minor >= leastMinor);
-}
-
-function majorMinor(version: string): [major: number, minor: number] {
-  const match = /^(?:\d+:)?(\d+)(?:\.(\d+))?/.exec(version);
-  return [Number(match?.[1] ?? 0), Number(match?.[2] ?? 0)];
 }
 
 function byHand(): LabError {

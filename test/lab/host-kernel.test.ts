@@ -2,7 +2,7 @@
 import { release } from 'node:os';
 import { Writable } from 'node:stream';
 import { LabError, startLab } from 'vfio/lab';
-import { resolveKernel } from '../../src/lab/kernel';
+import { resolveKernel } from '../../src/lab/kernel/resolve';
 
 jest.setTimeout(180_000);
 

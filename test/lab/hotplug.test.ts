@@ -6,7 +6,7 @@
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { type Lab, startLab } from 'vfio/lab';
-import { findLabKernel } from '../../src/lab/kernel-cache';
+import { findLabKernel } from '../../src/lab/kernel/cache';
 
 jest.setTimeout(500_000);
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Struct } from '../../src/ioctl/abi/layout';
 import { since } from '../../src/ioctl/abi/releases';
 import { uapi } from '../../src/ioctl/abi/uapi';
-import { findLabKernel } from '../../src/lab/kernel-cache';
+import { findLabKernel } from '../../src/lab/kernel/cache';
 import { type CompiledAbi, compileAbi } from './uapi-probe';
 
 const fixture = join(__dirname, '../fixtures/abi.json');

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type BuildStep, runStep } from '../../src/lab/build-step';
+import { type BuildStep, runStep } from '../../src/lab/kernel/build-step';
 import { type FileLock, lockFile } from '../../src/lab/lock';
 
 let directory: string;

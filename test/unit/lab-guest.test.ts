@@ -2,11 +2,11 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ConsoleLog } from '../../src/lab/console';
-import { packCpio } from '../../src/lab/cpio';
-import { commandScript, configScript, INIT, RUN } from '../../src/lab/init';
-import { kernelRelease } from '../../src/lab/kernel';
-import { moduleLoadOrder, moduleName } from '../../src/lab/modules';
+import { packCpio } from '../../src/lab/guest/cpio';
+import { commandScript, configScript, INIT, RUN } from '../../src/lab/guest/init';
+import { moduleLoadOrder, moduleName } from '../../src/lab/guest/modules';
+import { kernelRelease } from '../../src/lab/kernel/resolve';
+import { ConsoleLog } from '../../src/lab/machine/console';
 
 const guest = {
   command: ['echo', "it's", '$HOME `x` \\', 'two\nlines', ''],

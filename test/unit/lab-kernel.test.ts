@@ -1,13 +1,17 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { distributionSources, formatSources, parseSources } from '../../src/lab/apt-sources';
-import { hostKernel, resolveKernel } from '../../src/lab/kernel';
-import { duration } from '../../src/lab/kernel-build';
-import { findLabKernel, labKernel } from '../../src/lab/kernel-cache';
-import { kernelConfigHash, kernelConfigPath, unmetOptions } from '../../src/lab/kernel-config';
-import { newestSource } from '../../src/lab/kernel-source';
-import { compareVersions } from '../../src/lab/versions';
+import { duration } from '../../src/lab/kernel/build';
+import { findLabKernel, labKernel } from '../../src/lab/kernel/cache';
+import { kernelConfigHash, kernelConfigPath, unmetOptions } from '../../src/lab/kernel/config';
+import { hostKernel, resolveKernel } from '../../src/lab/kernel/resolve';
+import { newestSource } from '../../src/lab/kernel/source';
+import {
+  distributionSources,
+  formatSources,
+  parseSources,
+} from '../../src/lab/packages/apt-sources';
+import { compareVersions } from '../../src/lab/packages/versions';
 
 let directory: string;
 beforeEach(() => {

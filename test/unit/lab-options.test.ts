@@ -2,9 +2,9 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Duplex, PassThrough } from 'node:stream';
+import { UntilToken } from '../../src/lab/guest/until-token';
+import { QmpClient } from '../../src/lab/machine/qmp';
 import { guestEnvironment, parseMemory, planLab } from '../../src/lab/options';
-import { QmpClient } from '../../src/lab/qmp';
-import { UntilToken } from '../../src/lab/until-token';
 
 const command = ['true'];
 const wrong = (message: RegExp) =>

@@ -1,6 +1,6 @@
-import { chooseAccelerator } from '../../src/lab/accelerator';
-import { deviceArguments, hasIgb } from '../../src/lab/devices';
-import { kernelParameters, type Machine, qemuArguments } from '../../src/lab/qemu';
+import { chooseAccelerator } from '../../src/lab/machine/accelerator';
+import { deviceArguments, hasIgb } from '../../src/lab/machine/devices';
+import { kernelParameters, type Machine, qemuArguments } from '../../src/lab/machine/qemu';
 
 const machine: Machine = {
   accelerator: 'tcg',

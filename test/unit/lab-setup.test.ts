@@ -1,11 +1,11 @@
-import { parseMadison } from '../../src/lab/apt';
+import { parseMadison } from '../../src/lab/packages/apt';
 import {
   distributionSources,
   formatSources,
   parseOsRelease,
   parseSources,
-} from '../../src/lab/apt-sources';
-import { isAtLeast } from '../../src/lab/setup';
+} from '../../src/lab/packages/apt-sources';
+import { isAtLeast } from '../../src/lab/packages/versions';
 
 const bookworm = { name: 'Debian 12', codenames: ['bookworm'] };
 

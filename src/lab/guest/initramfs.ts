@@ -2,9 +2,9 @@ import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import type { KernelSource } from '../kernel/resolve';
 import { type CpioEntry, packCpio } from './cpio';
 import { APPLETS, commandScript, configScript, type GuestCommand, INIT, RUN } from './init';
-import type { KernelSource } from './kernel';
 import { moduleLoadOrder, moduleName } from './modules';
 
 /**

@@ -1,4 +1,4 @@
-import { GUEST_MESSAGE } from './console';
+import { GUEST_MESSAGE } from '../machine/console';
 
 /** Names of the virtio-serial ports between guest and host. */
 export const PORTS = {

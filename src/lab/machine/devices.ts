@@ -1,4 +1,4 @@
-import { LabError } from './errors';
+import { LabError } from '../errors';
 
 /** The devices of a lab whose options name none. */
 export const DEFAULT_DEVICES: readonly string[] = ['igb', 'edu', 'nvme'];

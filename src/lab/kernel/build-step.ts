@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
-import { LabError } from './errors';
-import { eachLine } from './lines';
+import { LabError } from '../errors';
+import { eachLine } from '../lines';
 
 /** How many lines of a failed program's output are quoted. */
 const KEPT_LINES = 20;

@@ -2,15 +2,14 @@ import { execFile } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { type PackageVersion, PrivateApt } from './apt';
-import type { FurtherSuites } from './apt-sources';
-import { LabError } from './errors';
-import { isAtLeast } from './setup';
-import { compareVersions } from './versions';
+import { LabError } from '../errors';
+import { type PackageVersion, PrivateApt } from '../packages/apt';
+import type { FurtherSuites } from '../packages/apt-sources';
+import { compareVersions, isAtLeast } from '../packages/versions';
 
 const PACKAGE = 'linux-source';
 
-/** The oldest kernel with all that src/lab/kernel.config names. */
+/** The oldest kernel with all that src/lab/kernel/kernel.config names. */
 const OLDEST = '7.2';
 
 /** A release whose own backports have stopped short of that takes its source from a later one. */

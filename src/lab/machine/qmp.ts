@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { Duplex } from 'node:stream';
-import { eachLine } from './lines';
+import { eachLine } from '../lines';
 
 /** QEMU refused a command; `class` is QMP's error class (`GenericError`, `DeviceNotFound`, ...). */
 export class QmpError extends Error {

@@ -1,10 +1,10 @@
 import { copyFile, mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { LabError } from '../errors';
 import { type BuildContext, runStep } from './build-step';
-import { LabError } from './errors';
-import { kernelRelease } from './kernel';
-import { kernelConfigPath, unmetOptions } from './kernel-config';
+import { kernelConfigPath, unmetOptions } from './config';
+import { kernelRelease } from './resolve';
 
 /** Seconds between two lines of progress. */
 const REPORT_INTERVAL = 20;

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { LabError } from '../errors';
 import {
   type AptSource,
   type Distribution,
@@ -12,7 +13,6 @@ import {
   parseOsRelease,
   parseSources,
 } from './apt-sources';
-import { LabError } from './errors';
 
 /** A version of a package and the suite that has it. */
 export interface PackageVersion {

@@ -1,20 +1,20 @@
 import { existsSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { PrivateApt } from './apt';
-import { LabError } from './errors';
-import { compileKernel, duration } from './kernel-build';
-import { type LabKernel, labKernel, labKernelsDirectory } from './kernel-cache';
+import { LabError } from '../errors';
+import { lockFile } from '../lock';
+import { PrivateApt } from '../packages/apt';
+import { cacheDirectory } from '../paths';
+import { requireMachine } from '../requirements';
+import { compileKernel, duration } from './build';
+import { type LabKernel, labKernel, labKernelsDirectory } from './cache';
 import {
   fetchSource,
   installBuildTools,
   newestSource,
   openSourceApt,
   sourceOffers,
-} from './kernel-source';
-import { lockFile } from './lock';
-import { cacheDirectory } from './paths';
-import { requireMachine } from './setup';
+} from './source';
 
 export interface LabKernelOptions {
   /** Sees what is being done, a line at a time. */
@@ -37,7 +37,7 @@ export async function buildLabKernel(options: LabKernelOptions): Promise<LabKern
   if (!PrivateApt.isAvailable()) {
     throw new LabError('LAB_SETUP', 'the lab kernel is built from a source package of Debian', {
       hint:
-        'there is no apt here: build a kernel with the options in src/lab/kernel.config of this ' +
+        'there is no apt here: build a kernel with the options in src/lab/kernel/kernel.config of this ' +
         'package, and use --kernel PATH',
     });
   }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { LabError } from './errors';
+import { LabError } from '../errors';
 
 /**
  * The module files to load for `names`, dependencies first, as paths relative to

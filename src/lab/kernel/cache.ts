@@ -1,8 +1,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { kernelConfigHash } from './kernel-config';
-import { cacheDirectory } from './paths';
-import { compareVersions } from './versions';
+import { compareVersions } from '../packages/versions';
+import { cacheDirectory } from '../paths';
+import { kernelConfigHash } from './config';
 
 /** A lab kernel that has been built, see prepareLabKernel(). */
 export interface LabKernel {

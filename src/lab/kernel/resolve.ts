@@ -1,9 +1,9 @@
 import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { release } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { LabError } from './errors';
-import { findLabKernel, type LabKernel } from './kernel-cache';
-import { stockKernelImage } from './paths';
+import { LabError } from '../errors';
+import { stockKernelImage } from '../paths';
+import { findLabKernel, type LabKernel } from './cache';
 
 /** A kernel the lab can boot, wherever it came from. */
 export interface KernelSource {

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { packageRoot } from '../package-root';
+import { packageRoot } from '../../package-root';
 
 /** The options of the lab kernel: a fragment of a kernel's `.config`. */
 export function kernelConfigPath(): string {
-  return join(packageRoot(), 'src', 'lab', 'kernel.config');
+  return join(packageRoot(), 'src', 'lab', 'kernel', 'kernel.config');
 }
 
 /** Tells the options apart that kernels were built with; 12 hexadecimal digits. */

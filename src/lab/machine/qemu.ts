@@ -1,7 +1,7 @@
+import { PORTS, SHARES } from '../guest/init';
+import { vfioPciKernelParameters } from '../guest/initramfs';
 import type { Accelerator } from './accelerator';
 import { deviceArguments } from './devices';
-import { PORTS, SHARES } from './init';
-import { vfioPciKernelParameters } from './initramfs';
 
 /** Descriptors that QEMU inherits: one end of a socket pair each, so that no path can collide. */
 export const DESCRIPTORS = { qmp: 3, console: 4, control: 5, stdout: 6, stderr: 7 } as const;
