@@ -17,7 +17,8 @@ export interface UapiDocument {
 }
 
 export function uapiDocument(probe?: UapiProbe): UapiDocument {
-  const structs = Object.entries(uapi.structs).map(([name, { size, fields }]) => {
+  const table = uapi();
+  const structs = Object.entries(table.structs).map(([name, { size, fields }]) => {
     const places = Object.entries(fields).map(([field, { offset, size }]) => [
       field,
       { offset, size },
@@ -25,11 +26,11 @@ export function uapiDocument(probe?: UapiProbe): UapiDocument {
     return [name, { size, fields: Object.fromEntries(places) }];
   });
   return {
-    ioctls: uapi.ioctls,
+    ioctls: table.ioctls,
     structs: Object.fromEntries(structs),
-    features: uapi.features,
-    capabilities: uapi.capabilities,
-    constants: uapi.constants,
+    features: table.features,
+    capabilities: table.capabilities,
+    constants: table.constants,
     since: Object.fromEntries(since),
     ...(probe && { probe }),
   };

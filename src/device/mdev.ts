@@ -1,5 +1,4 @@
 /** Mediated devices: parts of a device that its driver gives away (Documentation/driver-api/vfio-mediated-device.rst). */
-import { randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -51,7 +50,7 @@ export function mdevTypes(): MdevType[] {
  */
 export async function createMdev(
   { parent, id }: { readonly parent: string; readonly id: string },
-  uuid: string = randomUUID(),
+  uuid: string = crypto.randomUUID(),
 ): Promise<string> {
   if (!isUuid(uuid)) {
     throw new VfioError('ERR_VFIO_INVALID_UUID', `not a UUID: ${JSON.stringify(uuid)}`, {

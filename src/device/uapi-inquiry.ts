@@ -1,7 +1,7 @@
 /** Questions about the ABI to open descriptors: none of them changes anything. */
 import { isErrno } from '../errors';
 import * as c from '../ioctl/abi/constants';
-import type { RequestName } from '../ioctl/abi/requests';
+import { type RequestName, requests } from '../ioctl/abi/requests';
 import { uapi } from '../ioctl/abi/uapi';
 import { checkExtension, iommuGetInfo } from '../ioctl/container';
 import { deviceFeature, deviceGetInfo, deviceGetRegionInfo } from '../ioctl/device';
@@ -60,7 +60,7 @@ export const cdevRequests: readonly RequestName[] = [
   'VFIO_DEVICE_DETACH_IOMMUFD_PT',
 ];
 
-export const iommufdRequests = (Object.keys(uapi.ioctls) as RequestName[]).filter((name) =>
+export const iommufdRequests = (Object.keys(requests) as RequestName[]).filter((name) =>
   name.startsWith('IOMMU_'),
 );
 
@@ -92,7 +92,7 @@ export class UapiInquiry {
     this.ioctls.note('VFIO_GET_API_VERSION', yes('the container opens'));
     this.ioctls.note('VFIO_CHECK_EXTENSION', yes('the container opens'));
     for (const name of extensions) {
-      const answer = checkExtension(fd, uapi.constants[name] as number);
+      const answer = checkExtension(fd, uapi().constants[name] as number);
       const because = `CHECK_EXTENSION: ${answer}`;
       this.extensions.note(name, answer > 0 ? yes(because) : no(because));
     }
@@ -128,7 +128,7 @@ export class UapiInquiry {
     if (this.ioctls.get('VFIO_DEVICE_QUERY_GFX_PLANE')?.present === false) {
       this.ioctls.note('VFIO_DEVICE_GET_GFX_DMABUF', no('no VFIO_DEVICE_QUERY_GFX_PLANE'));
     }
-    for (const [name, feature] of Object.entries(uapi.features)) this.#feature(fd, name, feature);
+    for (const [name, feature] of Object.entries(uapi().features)) this.#feature(fd, name, feature);
     this.#preCopy(fd);
 
     const inDevice = info.capabilities.map(({ id }) => id);
@@ -138,7 +138,7 @@ export class UapiInquiry {
   }
 
   #chain(prefix: string, ids: readonly number[]): void {
-    for (const [name, id] of Object.entries(uapi.capabilities)) {
+    for (const [name, id] of Object.entries(uapi().capabilities)) {
       if (!name.startsWith(prefix)) continue;
       this.capabilities.note(name, ids.includes(id) ? yes('in a chain') : no('in no chain'));
     }

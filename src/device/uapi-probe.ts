@@ -107,17 +107,18 @@ export async function probeUapi(device: string): Promise<UapiProbe> {
       failures.push(reason(error));
     }
   }
+  const { ioctls, features, capabilities } = uapi();
   const otherwise = unknown(['not probed', ...new Set(failures)].join('; '));
   return {
     device: found.name,
     kernel: release(),
-    ioctls: inquiry.ioctls.inOrder(Object.keys(uapi.ioctls), otherwise),
+    ioctls: inquiry.ioctls.inOrder(Object.keys(ioctls), otherwise),
     extensions: inquiry.extensions.inOrder(extensions, otherwise),
-    features: inquiry.features.inOrder(Object.keys(uapi.features), {
+    features: inquiry.features.inOrder(Object.keys(features), {
       ...otherwise,
       get: null,
       set: null,
     }),
-    capabilities: inquiry.capabilities.inOrder(Object.keys(uapi.capabilities), otherwise),
+    capabilities: inquiry.capabilities.inOrder(Object.keys(capabilities), otherwise),
   };
 }

@@ -1,6 +1,5 @@
 /** Files that tell of the running kernel: input, read with limits. */
 import { join } from 'node:path';
-import { gunzipSync } from 'node:zlib';
 import { BOOT, PROC } from './paths';
 import { readStart } from './sysfs';
 
@@ -18,6 +17,8 @@ export function fileText(path: string, limit = MAX_FILE): string | undefined {
 /** CONFIG_IKCONFIG_PROC. */
 function ownConfig(file: string): string | undefined {
   try {
+    // Loaded only where it is needed: few programs ask.
+    const { gunzipSync } = require('node:zlib') as typeof import('node:zlib');
     const zipped = readStart(file, MAX_FILE);
     return gunzipSync(zipped, { maxOutputLength: MAX_FILE }).toString('latin1');
   } catch {

@@ -146,11 +146,9 @@ function property({ type, offset, size }: Field): PropertyDescriptor & ThisType<
   }
 }
 
-/** Define a struct by its C name and its fields in order. */
-export function struct<const F extends FieldTypes>(name: string, types: F): Struct<F> {
-  const { fields, size } = layOut(types);
-  const sizeField = fields.argsz ?? (fields.size?.offset === 0 ? fields.size : undefined);
+type ViewClass = new (bytes: Uint8Array<ArrayBuffer>) => Raw;
 
+function viewClass(name: string, size: number, fields: Record<string, Field>): ViewClass {
   class View implements Raw {
     readonly [view]: DataView;
     constructor(readonly bytes: Uint8Array<ArrayBuffer>) {
@@ -161,7 +159,19 @@ export function struct<const F extends FieldTypes>(name: string, types: F): Stru
   for (const [field, layout] of Object.entries(fields)) {
     Object.defineProperty(View.prototype, field, { ...property(layout), enumerable: true });
   }
-  const make = (bytes: Uint8Array<ArrayBuffer>) => new View(bytes) as unknown as StructView<F>;
+  return View;
+}
+
+/** Define a struct by its C name and its fields in order. */
+export function struct<const F extends FieldTypes>(name: string, types: F): Struct<F> {
+  const { fields, size } = layOut(types);
+  const sizeField = fields.argsz ?? (fields.size?.offset === 0 ? fields.size : undefined);
+  // Most structs are never used by a program.
+  let View: ViewClass | undefined;
+  const make = (bytes: Uint8Array<ArrayBuffer>) => {
+    View ??= viewClass(name, size, fields);
+    return new View(bytes) as unknown as StructView<F>;
+  };
 
   return {
     name,

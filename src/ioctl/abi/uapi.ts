@@ -35,27 +35,37 @@ const isStruct = (entry: [string, Named[string]]): entry is [string, Struct] =>
 const isConstant = (entry: [string, Named[string]]): entry is [string, number | string] =>
   typeof entry[1] !== 'object';
 
-const all: [string, Named[string]][] = [
-  constants,
-  structs,
-  migration,
-  gfx,
-  hotReset,
-  lowPower,
-  ioeventfd,
-  iommufdConstants,
-  iommufdStructs,
-  vendorStructs,
-  s390,
-  powerpc,
-].flatMap((topic: Named) => Object.entries(topic));
+function gather(): Uapi {
+  const all: [string, Named[string]][] = [
+    constants,
+    structs,
+    migration,
+    gfx,
+    hotReset,
+    lowPower,
+    ioeventfd,
+    iommufdConstants,
+    iommufdStructs,
+    vendorStructs,
+    s390,
+    powerpc,
+  ].flatMap((topic: Named) => Object.entries(topic));
 
-export const uapi: Uapi = {
-  ioctls: requests,
-  structs: Object.fromEntries(all.filter(isStruct)),
-  features: { ...features },
-  capabilities: { ...capabilities },
-  constants: Object.fromEntries(
-    all.filter(isConstant).filter(([name]) => !(name in features) && !(name in capabilities)),
-  ),
-};
+  return {
+    ioctls: requests,
+    structs: Object.fromEntries(all.filter(isStruct)),
+    features: { ...features },
+    capabilities: { ...capabilities },
+    constants: Object.fromEntries(
+      all.filter(isConstant).filter(([name]) => !(name in features) && !(name in capabilities)),
+    ),
+  };
+}
+
+let gathered: Uapi | undefined;
+
+/** Gathered when it is asked for first: few programs do. */
+export function uapi(): Uapi {
+  gathered ??= gather();
+  return gathered;
+}

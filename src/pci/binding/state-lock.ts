@@ -1,5 +1,4 @@
 /** One process at a time changes bindings and their records. */
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -41,6 +40,7 @@ function openLock(): number {
 
 /** Node has no flock(2). The lock belongs to the open file, which flock(1) only shares. */
 async function lock(fd: number): Promise<void> {
+  const { spawn } = await import('node:child_process');
   const args = ['-E', String(TAKEN), '-w', String(PATIENCE_S), '3'];
   const child = spawn('flock', args, { stdio: ['ignore', 'ignore', 'ignore', fd] });
   const [status] = await once(child, 'exit').catch((cause) => {
