@@ -1,7 +1,7 @@
 /**
  * What an IOVA costs, in ns per allocate + free, by how many allocations are live.
  *
- *   npx tsc -p tsconfig.build.json && node dist/bench/iova-allocator.js
+ *   npm run build && node build/bench/iova-allocator.js
  */
 import { IovaAllocator, type IovaConstraints } from '../src/dma/iova-allocator';
 

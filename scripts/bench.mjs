@@ -34,14 +34,14 @@ C compiler and, for the rows of the lab, what the lab needs. Without ROW, all ro
 Exit codes: 0 done, 1 failed, 2 wrong arguments.`;
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const programs = join(root, 'build', 'bench');
+const programs = join(root, 'build', 'bench', 'c');
 const options = parse();
 
 process.chdir(root);
 ready();
 compile();
 const rows = [...inVm(), ...native()];
-const { table } = createRequire(import.meta.url)(join(root, 'dist/bench/statistics.js'));
+const { table } = createRequire(import.meta.url)(join(root, 'build/bench/statistics.js'));
 console.log(options.json ? JSON.stringify({ rows }) : table(rows));
 
 function parse() {
@@ -104,20 +104,11 @@ function inVm() {
   const out = options.profile === undefined ? [] : ['--out', options.profile];
   // One processor: emulated ones take turns, so that the threads of node would take time from each other
   // that a C program without threads keeps.
-  const lab = [
-    'dist/src/cli/main.js',
-    'lab',
-    '--timeout',
-    '3600',
-    '--cpus',
-    '1',
-    ...devices,
-    ...out,
-  ];
-  return rowsOf([...lab, '--', process.execPath], 'dist/bench/lab-rows.js', names);
+  const lab = ['dist/cli.js', 'lab', '--timeout', '3600', '--cpus', '1', ...devices, ...out];
+  return rowsOf([...lab, '--', process.execPath], 'build/bench/lab-rows.js', names);
 }
 
 function native() {
   const names = wanted(nativeRows);
-  return names.length === 0 ? [] : rowsOf([], 'dist/bench/native-rows.js', names);
+  return names.length === 0 ? [] : rowsOf([], 'build/bench/native-rows.js', names);
 }

@@ -3,4 +3,4 @@
 import { cli, ready } from './ready.mjs';
 
 ready();
-process.exit(cli(['lab', '--device', 'igb', '--', 'node', 'dist/examples/igb/demo.js']));
+process.exit(cli(['lab', '--device', 'igb', '--', 'node', 'build/examples/igb/demo.js']));

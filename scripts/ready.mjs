@@ -24,16 +24,16 @@ export function tool(name, args, env = {}) {
 }
 
 export function cli(args) {
-  return run(process.execPath, [join(root, 'dist/src/cli/main.js'), ...args]);
+  return run(process.execPath, [join(root, 'dist/cli.js'), ...args]);
 }
 
-/** When a file, or anything below a directory, was last changed; 0 if there is no such thing. */
+/** When a file, a directory or anything below it was last changed; 0 if there is no such thing. */
 function changed(path) {
   const at = join(root, path);
   if (!existsSync(at)) return 0;
   const stat = statSync(at);
   if (!stat.isDirectory()) return stat.mtimeMs;
-  return Math.max(0, ...readdirSync(at).map((name) => changed(join(path, name))));
+  return Math.max(stat.mtimeMs, ...readdirSync(at).map((name) => changed(join(path, name))));
 }
 
 function step(title, status) {
@@ -57,11 +57,28 @@ function addon() {
   step('building the addon', tool('node-gyp/bin/node-gyp.js', args));
 }
 
+/** As old as what was compiled last. */
+export const compiled = 'build/compiled';
+
+const sources = [
+  ...[
+    'src',
+    'examples',
+    'bench',
+    'test/lab/guest',
+    'scripts/bundle.mjs',
+    'scripts/declarations.mjs',
+  ],
+  ...['tsconfig.json', 'tsconfig.build.json', 'package-lock.json'],
+];
+
 function typescript() {
-  step('compiling TypeScript', tool('typescript/bin/tsc', ['-p', 'tsconfig.build.json']));
+  const isBuilt = existsSync(join(root, 'dist/cli.js'));
+  if (isBuilt && changed(compiled) > Math.max(...sources.map(changed))) return;
+  step('compiling TypeScript', run(process.execPath, ['scripts/compile.mjs']));
 }
 
-/** npm packages, the addon and dist/ as the sources are now. */
+/** npm packages, the addon, dist/ and the programs in build/ as the sources are now. */
 export function build() {
   packages();
   addon();
@@ -77,5 +94,5 @@ export function ready() {
 /** Whether `vfio lab kernel` has built one with the options of this state of the sources. */
 export function hasLabKernel() {
   const require = createRequire(import.meta.url);
-  return require('../dist/src/lab/kernel/cache.js').findLabKernel() !== undefined;
+  return require('../dist/lab.js').findLabKernel() !== undefined;
 }

@@ -1,7 +1,13 @@
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
-/** The package's root, from both `src/` (tests) and `dist/src/`. */
+/** The package's root, wherever below it this runs: the closest directory with a package.json. */
 export function packageRoot(): string {
-  const parent = join(__dirname, '..');
-  return parent.endsWith('dist') ? join(parent, '..') : parent;
+  let directory = __dirname;
+  while (!existsSync(join(directory, 'package.json'))) {
+    const parent = dirname(directory);
+    if (parent === directory) throw new Error(`vfio: no package.json above ${__dirname}`);
+    directory = parent;
+  }
+  return directory;
 }

@@ -3,7 +3,7 @@ import { createMdev, openDevice, removeMdev } from 'vfio';
 import { runProgram, UsageError } from '../program';
 import { SerialPort } from './serial-port';
 
-const usage = `Usage: node dist/examples/migration/move.js
+const usage = `Usage: node build/examples/migration/move.js
 
 Makes two serial ports (mtty, of the lab's kernel: npx vfio lab --kernel lab), says something to the
 first, moves it to the second, and hears it there.`;

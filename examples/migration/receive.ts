@@ -7,7 +7,7 @@ import { runProgram, UsageError } from '../program';
 import { SerialPort } from './serial-port';
 import { TAKEN } from './taken';
 
-const usage = `Usage: node dist/examples/migration/receive.js DEVICE SOCKET
+const usage = `Usage: node build/examples/migration/receive.js DEVICE SOCKET
 
 DEVICE is the UUID of an mtty, SOCKET the path of a socket to listen on. What comes in commands all that
 the device can do, so let nobody else connect.`;

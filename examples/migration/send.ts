@@ -8,7 +8,7 @@ import { runProgram, UsageError } from '../program';
 import { SerialPort } from './serial-port';
 import { TAKEN } from './taken';
 
-const usage = `Usage: node dist/examples/migration/send.js DEVICE SOCKET
+const usage = `Usage: node build/examples/migration/send.js DEVICE SOCKET
 
 DEVICE is the UUID of an mtty, SOCKET the path of the socket that receive.js listens on. Unless
 the other side says that it has taken the device, the device works on here.`;

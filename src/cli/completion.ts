@@ -10,7 +10,7 @@ const scripts = { bash: bashScript, zsh: zshScript, fish: fishScript } as const;
 
 /** `vfio completion SHELL`: a script for the shell; it starts no vfio when a key is pressed. */
 export function completionCommand(
-  loadAll: () => Command,
+  loadAll: () => Promise<Command>,
   output: Output = process.stdout,
 ): Command {
   return new Command('completion')
@@ -18,8 +18,8 @@ export function completionCommand(
     .addArgument(new Argument('<SHELL>', 'for which shell').choices(Object.keys(scripts)))
     .addHelpText('after', help)
     .action((shell: keyof typeof scripts) =>
-      run({ output }, () => {
-        output.write(scripts[shell](commandModel(loadAll())));
+      run({ output }, async () => {
+        output.write(scripts[shell](commandModel(await loadAll())));
         return status.ok;
       }),
     );

@@ -4,29 +4,24 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { packageRoot } from '../package-root';
 
-/** In CommonJS this is what loads late; `import()` would go through the loader of ES modules. */
-const load = <Module>(path: string): Module => require(path);
-
-type Loader = (guestCommand: readonly string[]) => Command;
+type Loader = (guestCommand: readonly string[]) => Promise<Command>;
 
 /** Starting takes as long as loading does: seconds for all of it on an emulated processor. */
 const loaders: Readonly<Record<string, Loader>> = {
-  lab: (guestCommand) => load<typeof import('./lab')>('./lab').labCommand(guestCommand),
-  list: () => load<typeof import('./list')>('./list').listCommand(),
-  info: () => load<typeof import('./info')>('./info').infoCommand(),
-  config: () => load<typeof import('./config')>('./config').configCommand(),
-  regs: () => load<typeof import('./regs')>('./regs').regsCommand(),
-  reset: () => load<typeof import('./reset')>('./reset').resetCommand(),
-  bind: () => load<typeof import('./bind')>('./bind').bindCommand(),
-  restore: () => load<typeof import('./bind')>('./bind').restoreCommand(),
-  sriov: () => load<typeof import('./sriov')>('./sriov').sriovCommand(),
-  doctor: () => load<typeof import('./doctor')>('./doctor').doctorCommand(),
-  topology: () => load<typeof import('./topology')>('./topology').topologyCommand(),
-  uapi: () => load<typeof import('./uapi')>('./uapi').uapiCommand(),
-  completion: () =>
-    load<typeof import('./completion')>('./completion').completionCommand(() =>
-      loadProgram(undefined),
-    ),
+  lab: async (guestCommand) => (await import('./lab')).labCommand(guestCommand),
+  list: async () => (await import('./list')).listCommand(),
+  info: async () => (await import('./info')).infoCommand(),
+  config: async () => (await import('./config')).configCommand(),
+  regs: async () => (await import('./regs')).regsCommand(),
+  reset: async () => (await import('./reset')).resetCommand(),
+  bind: async () => (await import('./bind')).bindCommand(),
+  restore: async () => (await import('./bind')).restoreCommand(),
+  sriov: async () => (await import('./sriov')).sriovCommand(),
+  doctor: async () => (await import('./doctor')).doctorCommand(),
+  topology: async () => (await import('./topology')).topologyCommand(),
+  uapi: async () => (await import('./uapi')).uapiCommand(),
+  completion: async () =>
+    (await import('./completion')).completionCommand(() => loadProgram(undefined)),
 };
 
 export const commandNames: readonly string[] = Object.keys(loaders);
@@ -36,17 +31,17 @@ export const commandNames: readonly string[] = Object.keys(loaders);
  *
  * @param guestCommand what followed `--`: for `vfio lab`
  */
-export function loadProgram(
+export async function loadProgram(
   name: string | undefined,
   guestCommand: readonly string[] = [],
-): Command {
+): Promise<Command> {
   const wanted = commandNames.filter((known) => known === name);
   const program = new Command('vfio')
     .description('user-space device drivers on Linux VFIO')
     .version(version(), '--version');
   if (name === '--version') return program;
   for (const known of wanted.length > 0 ? wanted : commandNames) {
-    program.addCommand(loaders[known]!(guestCommand));
+    program.addCommand(await loaders[known]!(guestCommand));
   }
   return program;
 }

@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers';
 
 jest.setTimeout(120_000);
 
-const main = `${__dirname}/../../dist/src/cli/main.js`;
+const main = `${__dirname}/../../dist/cli.js`;
 
 function vfio(...args: string[]): ChildProcess {
   if (!existsSync(main)) throw new Error('no dist/: run `npm run build` first');

@@ -1,6 +1,7 @@
 /**
  * What reaches a device of each register accessor: exactly one access of its width, cold and
- * optimised, on every release of Node. QEMU traces what it emulates.
+ * optimised, on every release of Node. QEMU traces what it emulates. What the guest runs must be built
+ * (npm run build).
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,6 +14,8 @@ jest.setTimeout(400_000);
 
 /** The newest of each line when this was written. */
 const RELEASES = ['20.20.2', '22.23.3', '24.21.0', '26.10.0'];
+
+const PROGRAM = join(__dirname, '../../build/test-guest/widths.js');
 
 const REGIONS = ['edu-mmio', 'virtio-pci-common-virtio-rng'];
 
@@ -74,7 +77,7 @@ test('each accessor is one access of its width, never more, less or another', as
     },
   });
   lab = await startLab({
-    command: [process.execPath, join(__dirname, 'guest', 'widths.cjs'), 'parent', ...binaries],
+    command: [process.execPath, PROGRAM, 'parent', ...binaries],
     devices: ['edu', 'virtio-rng-pci-non-transitional'],
     qemuArgs: ['-D', trace],
     stdout,

@@ -124,7 +124,7 @@ test('a page of a file that is mapped twice has one address', async () => {
 
 test('it is for root alone, whoever owns the node', async () => {
   const { bdf, iommuGroup } = findDevice('edu');
-  const library = join(__dirname, '../../dist/src/index.js');
+  const library = join(__dirname, '../../dist/index.js');
   const program = `
     const { openDevice } = require(${JSON.stringify(library)});
     process.setgroups([]); process.setgid(${NOBODY}); process.setuid(${NOBODY});

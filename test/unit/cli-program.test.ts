@@ -3,22 +3,23 @@ import { commandNames, loadProgram } from '../../src/cli/program';
 
 jest.mock('../../src/native', () => require('./fake-native'));
 
-const namesOf = (name?: string) => loadProgram(name).commands.map((command) => command.name());
+const namesOf = async (name?: string) =>
+  (await loadProgram(name)).commands.map((command) => command.name());
 
-test('a command line loads its own command; help loads all', () => {
-  for (const name of commandNames) expect(namesOf(name)).toEqual([name]);
+test('a command line loads its own command; help loads all', async () => {
+  for (const name of commandNames) expect(await namesOf(name)).toEqual([name]);
   for (const name of [undefined, '--help', 'help', 'no-such-command', '__proto__']) {
-    expect(namesOf(name)).toEqual(commandNames);
+    expect(await namesOf(name)).toEqual(commandNames);
   }
 });
 
-test('--version needs none of them', () => {
-  const program = loadProgram('--version');
+test('--version needs none of them', async () => {
+  const program = await loadProgram('--version');
   expect(program.commands).toEqual([]);
   expect(program.version()).toMatch(/^\d+\.\d+\.\d+/);
 });
 
-test('listing loads nothing that opens devices', () => {
+test('listing loads nothing that opens devices', async () => {
   const loaded: string[] = [];
   for (const path of ['native', 'device/open', 'lab/index']) {
     jest.doMock(`../../src/${path}`, () => {
@@ -26,9 +27,9 @@ test('listing loads nothing that opens devices', () => {
       return {};
     });
   }
-  jest.isolateModules(() => require('../../src/cli/program').loadProgram('list'));
+  await jest.isolateModulesAsync(() => require('../../src/cli/program').loadProgram('list'));
   expect(loaded).toEqual([]);
-  jest.isolateModules(() => require('../../src/cli/program').loadProgram('reset'));
+  await jest.isolateModulesAsync(() => require('../../src/cli/program').loadProgram('reset'));
   expect(loaded).toContain('device/open');
 });
 

@@ -65,7 +65,7 @@ test('several threads that are the first to touch a BAR, all at once', async () 
   const shared = new Int32Array(new SharedArrayBuffer(8));
   const program = `
     const { parentPort, workerData } = require('node:worker_threads');
-    const { attachRegion } = require(${JSON.stringify(join(__dirname, '../../dist/src/device/attached-region.js'))});
+    const { attachRegion } = require(${JSON.stringify(join(__dirname, '../../dist/index.js'))});
     const { bar, shared } = workerData;
     const registers = attachRegion(bar);
     const seen = [];

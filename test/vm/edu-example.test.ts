@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type Binding, bindDriver } from 'vfio';
 import { findDevice } from './lab-devices';
 
-const PROGRAM = join(__dirname, '../../dist/examples/edu/edu.js');
+const PROGRAM = join(__dirname, '../../build/examples/edu/edu.js');
 jest.setTimeout(180_000);
 
 const EDU = findDevice('edu').bdf;

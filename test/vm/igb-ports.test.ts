@@ -11,7 +11,7 @@ import { UdpTemplate } from '../../examples/igb/udp-frame';
 import { type Capture, readCapture } from '../unit/pcapng-blocks';
 import { findDevices } from './lab-devices';
 
-const PROGRAMS = join(__dirname, '../../dist/examples/igb');
+const PROGRAMS = join(__dirname, '../../build/examples/igb');
 jest.setTimeout(180_000);
 
 /** The first and the second are wired to each other, and the third and the fourth. */

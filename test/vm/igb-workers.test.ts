@@ -9,7 +9,7 @@ import { QueueWorkers } from '../../examples/igb/queue-workers';
 import { UdpTemplate } from '../../examples/igb/udp-frame';
 import { findDevices } from './lab-devices';
 
-const SCRIPT = join(__dirname, '../../dist/examples/igb/queue-worker.js');
+const SCRIPT = join(__dirname, '../../build/examples/igb/queue-worker.js');
 const FLOWS = 64;
 jest.setTimeout(120_000);
 

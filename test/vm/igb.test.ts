@@ -8,7 +8,7 @@ import { type Binding, bindDriver, openDevice, readPciDevice, Sriov } from 'vfio
 import { Child, type Report } from '../../examples/igb/child';
 import { findDevice } from './lab-devices';
 
-const PROGRAMS = join(__dirname, '../../dist/examples/igb');
+const PROGRAMS = join(__dirname, '../../build/examples/igb');
 const PCI_DEVICES = '/sys/bus/pci/devices';
 const TOKEN = randomUUID();
 /** A guest without hardware virtualisation is slow, and shares its host. */

@@ -46,7 +46,7 @@ test('enabled vectors keep the process alive, unless unref() is called', async (
   const { bdf } = igb;
   await igb.close();
   const program = `
-    const { openDevice } = require(${JSON.stringify(join(__dirname, '../../dist/src/index.js'))});
+    const { openDevice } = require(${JSON.stringify(join(__dirname, '../../dist/index.js'))});
     openDevice('${bdf}').then(async (dev) => {
       const irq = dev.irq('msix');
       await irq.enable([0]);

@@ -10,7 +10,7 @@ import { bound, findDevice, vfioResources } from './lab-devices';
 
 bound('edu', 'igb', 'nvme');
 
-const library = join(__dirname, '../../dist/src/index.js');
+const library = join(__dirname, '../../dist/index.js');
 
 /** Opens a device, uses all of it, and says so; never closes. */
 const holder = (bdf: string, then: string) => `

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { createMdev, mdevTypes, removeMdev } from 'vfio';
 import { hasMtty } from './mtty';
 
-const programs = join(__dirname, '../../dist/examples/migration');
+const programs = join(__dirname, '../../build/examples/migration');
 const run = async (name: string, ...args: string[]) =>
   (await promisify(execFile)(process.execPath, [join(programs, `${name}.js`), ...args])).stdout;
 

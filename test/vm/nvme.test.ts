@@ -16,7 +16,7 @@ import { findDevices } from './lab-devices';
 const MIB = 1 << 20;
 /** The only controller with storage; others may be there. */
 const nvme = findDevices('nvme').at(-1)!.bdf;
-const programs = join(__dirname, '../../dist/examples/nvme');
+const programs = join(__dirname, '../../build/examples/nvme');
 
 /** Of 512 bytes, in the disk of the lab's nvme-disk. */
 const SECTORS = 524_288;

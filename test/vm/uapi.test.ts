@@ -68,7 +68,7 @@ test('of a device with another driver, what needs it open is not probed', async 
 });
 
 test('the command prints it as JSON', () => {
-  const main = join(__dirname, '../../dist/src/cli/main.js');
+  const main = join(__dirname, '../../dist/cli.js');
   const { bdf } = findDevice('edu');
   const output = execFileSync(process.execPath, [main, 'uapi', '--json', '--probe', bdf]);
   const document = JSON.parse(output.toString());

@@ -8,7 +8,7 @@ import { IOMMUFD_PATH } from '../../src/dma/container';
 import { bound, findDevice } from './lab-devices';
 
 const NOBODY = 65534;
-const library = join(__dirname, '../../dist/src/index.js');
+const library = join(__dirname, '../../dist/index.js');
 
 bound('edu', 'nvme');
 

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { readPciDevice } from 'vfio';
 
-export const main = join(__dirname, '../../dist/src/cli/main.js');
+export const main = join(__dirname, '../../dist/cli.js');
 
 export interface Ran {
   readonly status: number;

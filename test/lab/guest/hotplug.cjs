@@ -3,7 +3,7 @@
  * host gives QEMU's monitor that command.
  */
 const { existsSync, openSync, readdirSync, readlinkSync, readSync, writeSync } = require('node:fs');
-const { bindDriver, openDevice, readPciDevice } = require('../../../dist/src/index.js');
+const { bindDriver, openDevice, readPciDevice } = require('vfio');
 
 const say = (...words) => console.log(words.join(' '));
 const turn = () => new Promise((resolve) => setTimeout(resolve, 10));

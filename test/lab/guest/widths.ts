@@ -1,9 +1,12 @@
 // Runs in a guest: every register accessor, cold and optimised, by each of the given Node binaries, on
 // devices whose accesses QEMU traces. A read of edu's first register says that the next one begins.
-const { execFileSync } = require('node:child_process');
-const { once } = require('node:events');
-const root = `${__dirname}/../../../dist/src`;
-const { bindDriver, openDevice } = require(root);
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { bindDriver, openDevice } from '../../../src';
+import { Region } from '../../../src/device/region';
+import { native } from '../../../src/native';
+
+type Accessor = [name: string, region: Region, access: (region: Region) => unknown];
 
 const COUNT = 50;
 const [mode, ...binaries] = process.argv.slice(2);
@@ -11,7 +14,7 @@ const EDU = '0000:00:01.0';
 const RNG = '0000:00:02.0';
 
 /** Name, region, and the access: offsets of edu and of virtio's common configuration that bear any value. */
-const accessors = (edu, rng) => {
+function accessors(edu: Region, rng: Region): Accessor[] {
   const pair = new Uint32Array(2);
   const offsets = Uint32Array.of(0x4, 0x8);
   return [
@@ -30,21 +33,19 @@ const accessors = (edu, rng) => {
     ['write64', edu, (r) => r.write64(0x80, 0x1234n)],
     ['write64LoHi', edu, (r) => r.write64LoHi(0x88, 1, 2)],
   ];
-};
+}
 
 /** A region of the same class on ordinary memory, to have the accessors compiled without the device. */
-function practice() {
-  const { native } = require(`${root}/native`);
-  const { Region } = require(`${root}/device/region`);
+function practice(): Region {
   const size = 4096;
   const info = { index: 0, flags: 7, size, offset: 0, capabilities: [] };
   return new Region('practice', native.memfdCreate(size, 0), 'memory', info);
 }
 
-async function child() {
+async function child(): Promise<void> {
   const edu = await openDevice(EDU);
   const rng = await openDevice(RNG);
-  const bars = [edu.region('bar0'), rng.region('bar4')];
+  const bars: [Region, Region] = [edu.region('bar0'), rng.region('bar4')];
   const memory = practice();
   const mark = () => bars[0].read32(0);
   const all = accessors(...bars);
@@ -61,9 +62,11 @@ async function child() {
   await Promise.all([edu.close(), rng.close()]);
 }
 
-async function parent() {
+async function parent(): Promise<void> {
   await Promise.all([EDU, RNG].map((bdf) => bindDriver(bdf)));
-  console.log(`accessors: ${JSON.stringify(accessors().map(([name]) => name))} ${COUNT}`);
+  const memory = practice();
+  const names = accessors(memory, memory).map(([name]) => name);
+  console.log(`accessors: ${JSON.stringify(names)} ${COUNT}`);
   const traced = once(process, 'SIGUSR1');
   const alive = setInterval(() => {}, 1000);
   console.log('ready');
