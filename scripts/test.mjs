@@ -1,87 +1,54 @@
 #!/usr/bin/env node
-// npm test: every check there is, one after the other, and a summary at the end.
-import { cli, hasLabKernel, ready, root, run, tool } from './ready.mjs';
-
-const jest = ['jest/bin/jest.js', '--selectProjects'];
-
-// Below 4 GiB in one piece, so that there is room for a page of 1 GiB.
-const memory = ['--memory', '2800M', '--append', 'hugepagesz=1G hugepages=1'];
-const devices = ['igb', 'edu', 'nvme', 'e1000e-pair', 'nvme-disk', 'igb-pair', 'igb-pair'].flatMap(
-  (device) => ['--device', device],
-);
-
-/** Runs a project of jest in a VM. */
-function inVm(project, options, jestOptions = []) {
-  return cli([
-    ...['lab', '--timeout', '2700', ...options],
-    ...['--', 'node', 'node_modules/jest/bin/jest.js'],
-    ...[
-      '--selectProjects',
-      project,
-      '--runInBand',
-      '--cacheDirectory',
-      '/tmp/jest',
-      ...jestOptions,
-    ],
-  ]);
-}
-
-/** The command asks little of the kernel, and each of its processes takes seconds to start. */
-function onLabKernelInVm() {
-  console.log('The command (vm/cli) is tried on the stock kernel only.');
-  const options = ['--kernel', 'lab', ...devices, ...memory];
-  return inVm('vm', options, ['--testPathIgnorePatterns', '/node_modules/', 'vm/cli']);
-}
-
-const suites = [
-  ['format and lint', () => tool('@biomejs/biome/bin/biome', ['check', '.'])],
-  ['format of native/', () => run(process.execPath, ['scripts/clang-format.mjs'])],
-  ['types', () => tool('typescript/bin/tsc', ['--noEmit'])],
-  ['unit tests', () => tool(jest[0], [jest[1], 'unit'])],
-  ['addon', () => tool(jest[0], [jest[1], 'addon', '--runInBand'])],
-  [
-    'addon with sanitizers',
-    () =>
-      run(process.execPath, ['scripts/build-asan.mjs']) ||
-      run(process.execPath, ['scripts/test-asan.mjs']),
-  ],
-  ['lab', () => tool(jest[0], [jest[1], 'lab', '--runInBand'])],
-  ['in the VM, stock kernel', () => inVm('vm', [...devices, ...memory])],
-];
-
-const onLabKernel = [
-  [
-    'in the VM, lab kernel: iommufd, character devices, mediated devices, mock IOMMU',
-    onLabKernelInVm,
-  ],
-  [
-    'in a VM without an IOMMU, lab kernel',
-    () =>
-      inVm('noiommu', [
-        ...['--kernel', 'lab', '--device', 'edu,dma_mask=0xffffffff'],
-        ...['--append', 'intel_iommu=off vfio.enable_unsafe_noiommu_mode=1 hpet=disable'],
-      ]),
-  ],
-];
+// npm test: every check there is, as many side by side as there are cores, and where the time went.
+import { mkdirSync, rmSync } from 'node:fs';
+import { build, hasLabKernel, ready, root } from './ready.mjs';
+import { parseCommandLine } from './test/options.mjs';
+import { inSources, readTimes, report } from './test/report.mjs';
+import { runJobs } from './test/schedule.mjs';
+import { jobsOf, needsLabKernel, TIMES } from './test/suites.mjs';
+import { Times } from './test/times.mjs';
 
 process.chdir(root);
-ready();
-if (hasLabKernel()) suites.push(...onLabKernel);
-const results = suites.map(([name, suite]) => {
-  console.log(`\n=== ${name}`);
-  const start = Date.now();
-  const passed = suite() === 0;
-  return { name, passed, seconds: Math.round((Date.now() - start) / 1000) };
+const options = parseCommandLine();
+const { patterns, slots, testName } = options;
+const start = Date.now();
+
+if (options.suites.some(({ vm, project }) => vm || project === 'lab')) await ready();
+else await build();
+const missing = hasLabKernel() ? [] : options.suites.filter(needsLabKernel);
+const chosen = options.suites.filter((suite) => !missing.includes(suite));
+
+rmSync(TIMES, { recursive: true, force: true });
+mkdirSync(TIMES, { recursive: true });
+const times = new Times();
+const wanted = patterns.length
+  ? (file) => patterns.some((pattern) => file.includes(pattern))
+  : undefined;
+const parts = { wanted, slots, testName, times };
+const jobs = (await Promise.all(chosen.map((suite) => jobsOf(suite, parts)))).flat();
+if (options.full) process.env.VFIO_TEST_FULL = '1';
+const prepared = (Date.now() - start) / 1000;
+
+console.log(`${jobs.length} jobs, ${Math.min(slots, jobs.length)} at once`);
+const results = await runJobs(jobs, slots, ({ job, passed, seconds, output }) => {
+  console.log(`\n=== ${job.title}: ${passed ? 'passed' : 'FAILED'} in ${seconds.toFixed(1)} s`);
+  process.stdout.write(inSources(output));
 });
 
-console.log('\n=== summary');
-for (const { name, passed, seconds } of results) {
-  console.log(`${passed ? 'pass' : 'FAIL'}  ${name} (${seconds} s)`);
+if (patterns.length === 0 && testName === undefined) {
+  for (const { job, passed } of results) {
+    const measured = passed ? readTimes(job) : undefined;
+    for (const { file, ms } of measured?.files ?? []) times.learn(job.place, file, ms);
+  }
+  times.save();
 }
+console.log(`\n${report(results)}`);
+const total = (Date.now() - start) / 1000;
+console.log(`\n${total.toFixed(0)} s in all, ${prepared.toFixed(0)} s of them to get ready`);
+const absent = missing.map(({ title }) => title).join('; ');
+if (absent)
+  console.log(`not run, as there is no lab kernel (npm run lab-kernel builds it): ${absent}`);
+if (jobs.length === 0) console.error('no test file matches');
 const failed = results.filter(({ passed }) => !passed).length;
-if (!hasLabKernel()) {
-  const names = onLabKernel.map(([name]) => name).join('; ');
-  console.log(`not run, as there is no lab kernel (npm run lab-kernel builds it): ${names}`);
-}
 console.log(`${results.length - failed} passed, ${failed} failed`);
-process.exit(failed === 0 ? 0 : 1);
+process.exit(failed === 0 && jobs.length > 0 ? 0 : 1);

@@ -5,4 +5,5 @@ export { Lab, type LabExit, startLab } from './lab';
 export { DEFAULT_DEVICES, presetNames } from './machine/devices';
 export { QmpClient, QmpError, type QmpEvent } from './machine/qmp';
 export { guestEnvironment, type LabOptions } from './options';
+export { cacheDirectory } from './paths';
 export { prepareLab } from './setup';

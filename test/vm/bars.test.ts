@@ -1,4 +1,8 @@
-/** BARs as the kernel maps them: all that it says it does, and touched by several threads at once. */
+/**
+ * BARs as the kernel maps them: all that it says it does, and touched by several threads at once.
+ *
+ * @kernel stock
+ */
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { openDevice } from 'vfio';

@@ -1,4 +1,8 @@
-/** `vfio sriov` and `vfio bind` on an 82576 and an NVMe disk, with others that use them. */
+/**
+ * `vfio sriov` and `vfio bind` on an 82576 and an NVMe disk, with others that use them.
+ *
+ * @kernel stock
+ */
 import { execFileSync, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
@@ -6,9 +10,6 @@ import { existsSync, readdirSync } from 'node:fs';
 import { Sriov } from 'vfio';
 import { findDevice } from './lab-devices';
 import { driverOf, holder, letGo, main, vfio } from './vfio-command';
-
-// Each command is a process, which takes seconds to start on an emulated processor.
-jest.setTimeout(300_000);
 
 describe('the VFs of a PF', () => {
   const { bdf: pf } = findDevice('igb');

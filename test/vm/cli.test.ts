@@ -1,12 +1,13 @@
-/** The command in the lab: on the real kernel, with real drivers. */
+/**
+ * The command in the lab: on the real kernel, with real drivers.
+ *
+ * @kernel stock
+ */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { findDevice, findDevices } from './lab-devices';
 import { driverOf, holder, json, letGo, main, vfio } from './vfio-command';
-
-// Each command is a process, which takes seconds to start on an emulated processor.
-jest.setTimeout(300_000);
 
 describe('the two functions of one group', () => {
   const [first, second] = findDevices('e1000e').map(({ bdf }) => bdf) as [string, string];

@@ -1,4 +1,8 @@
-/** Dirty tracking on the real kernel, and other process addresses for mappings, in every mode that has them. */
+/**
+ * Dirty tracking on the real kernel, and other process addresses for mappings, in every mode that has them.
+ *
+ * @kernel stock
+ */
 import { type AddressSpace, type Device, openDevice } from 'vfio';
 import { dmaModes, type Mode } from './dma-modes';
 import { deviceReads, deviceWrites, eduMask } from './edu-dma';

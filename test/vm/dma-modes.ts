@@ -45,4 +45,5 @@ const iommufd: Mode[] = [
 
 export const hasIommufd = existsSync(IOMMUFD_PATH);
 
-export const dmaModes: readonly Mode[] = hasIommufd ? [...containers, ...iommufd] : containers;
+/** Containers are the same in every kernel, so they are tried on the one without iommufd. */
+export const dmaModes: readonly Mode[] = hasIommufd ? iommufd : containers;

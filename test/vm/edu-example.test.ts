@@ -1,11 +1,14 @@
-/** The edu example drives the real device. */
+/**
+ * The edu example drives the real device.
+ *
+ * @kernel stock
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { type Binding, bindDriver } from 'vfio';
 import { findDevice } from './lab-devices';
 
 const PROGRAM = join(__dirname, '../../build/examples/edu/edu.js');
-jest.setTimeout(180_000);
 
 const EDU = findDevice('edu').bdf;
 let binding: Binding | undefined;

@@ -1,4 +1,8 @@
-/** QEMU's edu device: registers, DMA and interrupts that really happen (docs/specs/edu of QEMU). */
+/**
+ * QEMU's edu device: registers, DMA and interrupts that really happen (docs/specs/edu of QEMU).
+ *
+ * @kernel stock
+ */
 import { type Device, openDevice } from 'vfio';
 import {
   deviceHeld,

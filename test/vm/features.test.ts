@@ -1,4 +1,8 @@
-/** VFIO_DEVICE_FEATURE on real devices: what they have, low power, and BARs as dma-bufs. */
+/**
+ * VFIO_DEVICE_FEATURE on real devices: what they have, low power, and BARs as dma-bufs.
+ *
+ * @kernel each
+ */
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { type Device, openAddressSpace, openDevice } from 'vfio';

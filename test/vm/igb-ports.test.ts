@@ -1,4 +1,8 @@
-/** Ports of 82576s that are wired in pairs: frames generated, forwarded and captured, and the filters. */
+/**
+ * Ports of 82576s that are wired in pairs: frames generated, forwarded and captured, and the filters.
+ *
+ * @kernel stock
+ */
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +16,6 @@ import { type Capture, readCapture } from '../unit/pcapng-blocks';
 import { findDevices } from './lab-devices';
 
 const PROGRAMS = join(__dirname, '../../build/examples/igb');
-jest.setTimeout(180_000);
 
 /** The first and the second are wired to each other, and the third and the fourth. */
 const PORTS = findDevices('igb')

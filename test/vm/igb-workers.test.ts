@@ -1,4 +1,8 @@
-/** Two worker threads on two queues of one igb port; the frames come from the port wired to it. */
+/**
+ * Two worker threads on two queues of one igb port; the frames come from the port wired to it.
+ *
+ * @kernel stock
+ */
 import { readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Binding, bindDriver } from 'vfio';
@@ -11,7 +15,6 @@ import { findDevices } from './lab-devices';
 
 const SCRIPT = join(__dirname, '../../build/examples/igb/queue-worker.js');
 const FLOWS = 64;
-jest.setTimeout(120_000);
 
 const PORTS = findDevices('igb')
   .slice(-2)

@@ -1,4 +1,8 @@
-/** The igb example drivers on an 82576: as PF and VF together, and each with the kernel's driver on the other side. */
+/**
+ * The igb example drivers on an 82576: as PF and VF together, and each with the kernel's driver on the other side.
+ *
+ * @kernel stock
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -6,13 +10,13 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Binding, bindDriver, openDevice, readPciDevice, Sriov } from 'vfio';
 import { Child, type Report } from '../../examples/igb/child';
+import { times } from '../fixtures/scale';
 import { findDevice } from './lab-devices';
 
 const PROGRAMS = join(__dirname, '../../build/examples/igb');
 const PCI_DEVICES = '/sys/bus/pci/devices';
 const TOKEN = randomUUID();
 /** A guest without hardware virtualisation is slow, and shares its host. */
-jest.setTimeout(180_000);
 
 const PF = findDevice('igb').bdf;
 const children: Child[] = [];
@@ -62,14 +66,16 @@ afterEach(async () => {
   await new Sriov(PF).setNumVfs(0);
 });
 
-test('10,000 frames from VF to VF, none bad, none lost', async () => {
+const frames = times(1000, 10_000);
+
+test(`${frames} frames from VF to VF, none bad, none lost`, async () => {
   await bind(PF, 'vfio-pci');
   const pf = startPf('--vfs', '2');
   const [vf0, vf1] = (await vfsOf(pf)) as [string, string];
-  const receiver = startVf(vf1, '--expect', '10000');
-  const sender = startVf(vf0, '--tx', '10000', '--to', await macOf(receiver));
-  expect(await sender.finish()).toMatchObject({ tx: 10_000 });
-  expect(await receiver.finish()).toMatchObject({ rx: 10_000, bad: 0, lost: 0 });
+  const receiver = startVf(vf1, '--expect', String(frames));
+  const sender = startVf(vf0, '--tx', String(frames), '--to', await macOf(receiver));
+  expect(await sender.finish()).toMatchObject({ tx: frames });
+  expect(await receiver.finish()).toMatchObject({ rx: frames, bad: 0, lost: 0 });
   await pf.stop();
   expect(await pf.finish()).toMatchObject({ event: 'stats' });
   expect(pf.reports).toContainEqual({ event: 'link', up: true });

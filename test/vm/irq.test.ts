@@ -1,4 +1,8 @@
-/** What all kinds of interrupt have in common, and ERR and REQ. */
+/**
+ * What all kinds of interrupt have in common, and ERR and REQ.
+ *
+ * @kernel stock
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';

@@ -1,4 +1,8 @@
-/** What groups, containers and type1 IOMMUs refuse, asked by bare requests: the library never asks for it. */
+/**
+ * What groups, containers and type1 IOMMUs refuse, asked by bare requests: the library never asks for it.
+ *
+ * @kernel stock
+ */
 import { constants as fsConstants } from 'node:fs';
 import { release } from 'node:os';
 import { allocateMemory, type Memory } from '../../src/dma/memory';

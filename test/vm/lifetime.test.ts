@@ -1,9 +1,14 @@
-/** Nothing stays behind: descriptors, mappings, groups, whoever ends how. */
+/**
+ * Nothing stays behind: descriptors, mappings, groups, whoever ends how.
+ *
+ * @kernel each
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { type AddressSpace, type Device, openDevice } from 'vfio';
+import { times } from '../fixtures/scale';
 import { dmaModes } from './dma-modes';
 import { deviceHeld, deviceReads, eduMask } from './edu-dma';
 import { bound, findDevice, vfioResources } from './lab-devices';
@@ -33,10 +38,12 @@ async function openEventually(bdf: string): Promise<Device> {
   return dev;
 }
 
-test('open, use and close 100 times: no descriptor, mapping or busy group is left', async () => {
+const rounds = times(25, 100);
+
+test(`open, use and close ${rounds} times: no descriptor, mapping or busy group is left`, async () => {
   const { bdf } = findDevice('edu');
   const before = vfioResources();
-  for (let round = 0; round < 100; round++) {
+  for (let round = 0; round < rounds; round++) {
     const dev = await openDevice(bdf);
     dev.region('bar0').read32(0);
     await dev.irq('msi').enable();

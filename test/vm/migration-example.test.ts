@@ -1,19 +1,20 @@
-/** The migration example: in one process, and from one to another. */
+/**
+ * The migration example: in one process, and from one to another.
+ *
+ * @kernel lab
+ */
 import { execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { createMdev, mdevTypes, removeMdev } from 'vfio';
-import { hasMtty } from './mtty';
 
 const programs = join(__dirname, '../../build/examples/migration');
 const run = async (name: string, ...args: string[]) =>
   (await promisify(execFile)(process.execPath, [join(programs, `${name}.js`), ...args])).stdout;
 
-if (!hasMtty) console.info('no mtty in this kernel: the migration example is not run');
-
-(hasMtty ? describe : describe.skip)('examples/migration', () => {
+describe('examples/migration', () => {
   test('a conversation moves to another device', async () => {
     const output = await run('move');
     expect(output.trimEnd().split('\n').slice(-2)).toEqual([

@@ -1,15 +1,17 @@
-/** Live migration on the real kernel, with mtty, whose driver walks all states. */
+/**
+ * Live migration on the real kernel, with mtty, whose driver walks all states.
+ *
+ * @kernel lab
+ */
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { PassThrough, Readable, Transform } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { finished, pipeline } from 'node:stream/promises';
 import { createMdev, type Device, type MigrationState, openDevice, removeMdev } from 'vfio';
 import { LoadStream } from '../../src/device/migration/load-stream';
-import { IOMMUFD_PATH } from '../../src/dma/container';
 import { bound, findDevice, vfioResources } from './lab-devices';
-import { hasMtty, hear, openMtty, removeMttys, say } from './mtty';
+import { hear, openMtty, removeMttys, say } from './mtty';
 
 const code = (expected: string) => expect.objectContaining({ name: 'VfioError', code: expected });
 
@@ -21,8 +23,7 @@ test('a device whose driver knows nothing of its state says so', async () => {
   await edu.close();
 });
 
-if (!hasMtty) console.info('no mtty in this kernel: migration is not run');
-(hasMtty ? test : test.skip)('its removal waits until it is closed, and asks nobody', async () => {
+test('its removal waits until it is closed, and asks nobody', async () => {
   const uuid = await createMdev({ parent: 'mtty', id: 'mtty-1' });
   const device = await openDevice(uuid);
   expect(device.irqKinds()).toEqual(['intx', 'msi']);
@@ -37,9 +38,9 @@ if (!hasMtty) console.info('no mtty in this kernel: migration is not run');
   await removing;
 });
 
-const backends = existsSync(IOMMUFD_PATH) ? (['group', 'iommufd'] as const) : (['group'] as const);
+const backends = ['group', 'iommufd'] as const;
 
-(hasMtty ? describe.each(backends) : describe.skip.each(backends))('mtty by %s', (backend) => {
+describe.each(backends)('mtty by %s', (backend) => {
   let source: Device;
   let target: Device;
 

@@ -1,5 +1,3 @@
-/** The kernel's mock IOMMU and devices (CONFIG_IOMMUFD_TEST, drivers/iommu/iommufd/iommufd_test.h). */
-import { existsSync } from 'node:fs';
 import { withKernelBuffer } from '../../src/ioctl/kernel-buffer';
 import { native } from '../../src/native';
 
@@ -21,9 +19,6 @@ const MOCK_FLAGS_DEVICE_PASID = 1 << 2;
 /** struct iommu_test_cmd: size, op, id, reserved, and 48 bytes by op. */
 const COMMAND_SIZE = 72;
 const ARGUMENTS = 16;
-
-export const hasMockIommu =
-  existsSync('/sys/kernel/debug/iommufd_test') || existsSync('/sys/bus/iommufd_mock');
 
 function command(iommufd: number, op: number, id: number, fill: (at: DataView) => void): DataView {
   const bytes = new Uint8Array(COMMAND_SIZE);

@@ -1,7 +1,5 @@
 /** The kernel's sample of a serial port (samples/vfio-mdev/mtty.c): what is written to it can be read from it. */
-import { createMdev, type Device, mdevTypes, type OpenOptions, openDevice, removeMdev } from 'vfio';
-
-export const hasMtty = mdevTypes().some(({ parent }) => parent === 'mtty');
+import { createMdev, type Device, type OpenOptions, openDevice, removeMdev } from 'vfio';
 
 /** Registers of a 16550A in BAR 0. */
 const DATA = 0;

@@ -1,4 +1,8 @@
-/** The NVMe driver on QEMU's controller: the kernel's own driver tells whether it moves the right data. */
+/**
+ * The NVMe driver on QEMU's controller: the kernel's own driver tells whether it moves the right data.
+ *
+ * @kernel stock
+ */
 import { execFile, execFileSync } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { constants, readdirSync, readFileSync } from 'node:fs';

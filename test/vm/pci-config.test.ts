@@ -1,3 +1,4 @@
+/** @kernel stock */
 import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import {

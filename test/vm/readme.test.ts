@@ -1,4 +1,8 @@
-/** The README's first driver does what the README says. */
+/**
+ * The README's first driver does what the README says.
+ *
+ * @kernel stock
+ */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,8 @@
-/** What the kernel's state forbids, and what a person is told about it. */
+/**
+ * What the kernel's state forbids, and what a person is told about it.
+ *
+ * @kernel stock
+ */
 import { execFileSync } from 'node:child_process';
 import { renameSync } from 'node:fs';
 import {

@@ -1,4 +1,8 @@
-/** Resets of a function, and of a bus with all that is on it. */
+/**
+ * Resets of a function, and of a bus with all that is on it.
+ *
+ * @kernel each
+ */
 import { existsSync } from 'node:fs';
 import { bindDriver, type Device, type OpenOptions, openDevice, resetMethods } from 'vfio';
 import { bound, findDevice, findDevices } from './lab-devices';

@@ -1,4 +1,8 @@
-/** VFIO_DEVICE_SET_IRQS as the kernel takes and refuses it, without what the library makes of it. */
+/**
+ * VFIO_DEVICE_SET_IRQS as the kernel takes and refuses it, without what the library makes of it.
+ *
+ * @kernel stock
+ */
 import { Eventfd } from 'vfio';
 import { Group } from '../../src/device/group';
 import * as c from '../../src/ioctl/abi/constants';

@@ -1,4 +1,8 @@
-/** Who may open what: the kernel's rules for VF tokens, on an 82576 and its VFs. */
+/**
+ * Who may open what: the kernel's rules for VF tokens, on an 82576 and its VFs.
+ *
+ * @kernel each
+ */
 import { randomUUID } from 'node:crypto';
 import { constants } from 'node:os';
 import { type Device, openDevice, readPciDevice } from 'vfio';
