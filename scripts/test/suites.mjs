@@ -50,6 +50,15 @@ export const suites = [
     ...devices,
     ...memory,
   ]),
+  ...['amd', 'virtio', 'intel,aw-bits=39'].map((iommu) =>
+    inVm(
+      `vm-${iommu.replace(/\W+/g, '-')}`,
+      `DMA in a VM with --iommu ${iommu}, stock kernel`,
+      iommu,
+      () => ['test/vm/dma.test.ts'],
+      [...['--iommu', iommu], ...devices, ...memory],
+    ),
+  ),
   inVm('vm-lab', 'in the VM, lab kernel', 'lab', () => vmFiles('lab'), [
     ...['--kernel', 'lab'],
     ...devices,

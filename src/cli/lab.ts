@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import {
   DEFAULT_DEVICES,
   guestEnvironment,
+  iommuKinds,
   type Lab,
   LabError,
   presetNames,
@@ -19,6 +20,7 @@ interface LabFlags {
   memory?: string;
   cpus?: number;
   kernel?: string;
+  iommu?: string;
   qemuArg?: string[];
   append?: string;
   env?: Record<string, string>;
@@ -46,6 +48,10 @@ export function labCommand(guestCommand: readonly string[]): Command {
     .option('--memory <SIZE>', 'memory of the guest (default: 2G)')
     .option('--cpus <N>', 'virtual CPUs (default: 2)', integer)
     .option('--kernel <KERNEL>', "'stock', 'lab', 'host' or the path of a bzImage (default: stock)")
+    .option(
+      '--iommu <IOMMU>',
+      `${iommuKinds.join(', ')}, with properties after a comma (default: intel)`,
+    )
     .option('--append <CMDLINE>', 'parameters to add to the kernel command line')
     .option('--qemu-arg <ARG>', 'argument to add to those of QEMU, repeatable', collect)
     .option('--env <NAME[=VALUE]>', 'variable to pass, repeatable', variable)
@@ -90,6 +96,7 @@ async function run(command: readonly string[], flags: LabFlags): Promise<number>
       memory: flags.memory,
       cpus: flags.cpus,
       kernel: flags.kernel,
+      iommu: flags.iommu,
       append: flags.append,
       qemuArgs: flags.qemuArg,
       env: { ...guestEnvironment(process.env), ...flags.env },

@@ -8,9 +8,11 @@ import {
   allowsUnprotected,
   GROUPS,
   type GroupMember,
+  getsGroupWhenProbed,
   iommuGroupMembers,
   isUnprotected,
 } from '../pci/iommu-group';
+import { SYS } from '../pci/paths';
 import { isBridge, readinessOf } from '../pci/readiness';
 import { type PciDevice, readAttribute, readPciDevice } from '../pci/sysfs';
 import { isVfioDriver } from '../pci/vfio-driver';
@@ -32,6 +34,19 @@ export function checkKind(device: PciDevice): Finding | undefined {
     };
   }
   if (iommuGroup !== undefined || allowsUnprotected()) return undefined;
+  if (getsGroupWhenProbed(device)) {
+    return {
+      id: 'no-group-yet',
+      level: 'warning',
+      evidence: `${path}/iommu_group does not exist; ${SYS}/class/iommu is not empty`,
+      meaning: 'the kernel puts it into an IOMMU group when a driver is bound to it',
+      fix: {
+        text: 'bind it to vfio-pci',
+        commands: [`vfio bind ${device.bdf}`],
+        ...{ risk: 'none', reboot: false },
+      },
+    };
+  }
   return {
     id: 'no-group',
     level: 'blocked',

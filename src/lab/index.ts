@@ -3,6 +3,7 @@ export { findLabKernel, type LabKernel } from './kernel/cache';
 export { buildLabKernel, type LabKernelOptions } from './kernel/setup';
 export { Lab, type LabExit, startLab } from './lab';
 export { DEFAULT_DEVICES, presetNames } from './machine/devices';
+export { iommuKinds } from './machine/iommu';
 export { QmpClient, QmpError, type QmpEvent } from './machine/qmp';
 export { guestEnvironment, type LabOptions } from './options';
 export { cacheDirectory } from './paths';

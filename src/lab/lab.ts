@@ -9,7 +9,7 @@ import { buildInitramfs } from './guest/initramfs';
 import { UntilToken } from './guest/until-token';
 import { eachLine } from './lines';
 import { chooseAccelerator } from './machine/accelerator';
-import { qemuArguments } from './machine/qemu';
+import { kernelParameters, qemuArguments } from './machine/qemu';
 import type { QmpClient } from './machine/qmp';
 import { Vm, type VmEnd } from './machine/vm';
 import { type LabOptions, type LabPlan, planLab } from './options';
@@ -37,11 +37,16 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const plan = planLab(options);
   const tools = await prepareLab({ kernel: plan.kernel, progress: plan.progress });
   const token = `\x01vfio-lab-${randomBytes(16).toString('hex')}\x01`;
-  const initramfs = await buildInitramfs(tools.kernel, tools.busybox, {
-    ...plan.guest,
-    modulesDir: tools.kernel.modules?.directory,
-    token,
-  });
+  const initramfs = await buildInitramfs(
+    tools.kernel,
+    tools.busybox,
+    {
+      ...plan.guest,
+      modulesDir: tools.kernel.modules?.directory,
+      token,
+    },
+    { early: plan.machine.iommu.modules, parameters: kernelParameters(plan.machine) },
+  );
   const directory = await mkdtemp(join(tmpdir(), 'vfio-lab-'));
   try {
     const initramfsFile = join(directory, 'initramfs.cpio');

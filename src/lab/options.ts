@@ -5,6 +5,7 @@ import type { Writable } from 'node:stream';
 import { LabError } from './errors';
 import type { GuestCommand } from './guest/init';
 import { DEFAULT_DEVICES, hasIgb } from './machine/devices';
+import { parseIommu } from './machine/iommu';
 import type { Machine } from './machine/qemu';
 
 /** What a lab is to be like. Only `command` is required. */
@@ -17,6 +18,8 @@ export interface LabOptions {
   memory?: string;
   /** Virtual CPUs; default 2, or 1 on a host with a single one. */
   cpus?: number;
+  /** `intel` (default), `amd`, `virtio` or `none`, see parseIommu(). */
+  iommu?: string;
   /** `stock` (default), `lab`, `host` or the path of a bzImage, see resolveKernel(). */
   kernel?: string;
   /** Directory in which the command starts, the same on both sides; default: this one. */
@@ -77,6 +80,7 @@ export function planLab(options: LabOptions): LabPlan {
     guest: { command: options.command, cwd: resolve(options.cwd ?? '.'), env, out },
     machine: {
       devices,
+      iommu: parseIommu(options.iommu ?? 'intel'),
       memory,
       cpus: checkCount('cpus', options.cpus ?? Math.min(2, availableParallelism()), 1, 64),
       append: options.append,

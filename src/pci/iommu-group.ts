@@ -1,7 +1,7 @@
 /** IOMMU groups: the units in which devices can be isolated, and so given to user space. */
 import { join } from 'node:path';
 import { SYS } from './paths';
-import { listDirectory, PCI_DEVICES, readAttribute, readLinkName } from './sysfs';
+import { listDirectory, PCI_DEVICES, type PciDevice, readAttribute, readLinkName } from './sysfs';
 import { isVfioDriver } from './vfio-driver';
 
 export const GROUPS = join(SYS, 'kernel/iommu_groups');
@@ -35,6 +35,15 @@ export function isUnprotected(group: number): boolean {
 /** Whether VFIO takes devices without an IOMMU in front, too (its module's enable_unsafe_noiommu_mode). */
 export function allowsUnprotected(): boolean {
   return readAttribute(join(SYS, 'module/vfio/parameters/enable_unsafe_noiommu_mode')) === 'Y';
+}
+
+/**
+ * Whether the kernel may yet put a device into a group: behind an IOMMU that the ACPI table VIOT
+ * describes (virtio-iommu), it does so when it first probes a driver for the device.
+ */
+export function getsGroupWhenProbed({ driver, iommuGroup }: PciDevice): boolean {
+  const hasIommu = listDirectory(join(SYS, 'class/iommu')).length > 0;
+  return iommuGroup === undefined && driver === undefined && hasIommu;
 }
 
 /** `0000:00:1f.2 (ahci)` for each member that blocks. */

@@ -1,5 +1,5 @@
 /** How far a device is from being opened through VFIO. */
-import { iommuGroupMembers, isUnprotected } from './iommu-group';
+import { getsGroupWhenProbed, iommuGroupMembers, isUnprotected } from './iommu-group';
 import type { PciDevice } from './sysfs';
 
 /** Bridges have another header, and vfio-pci takes none (PCI_BASE_CLASS_BRIDGE, host bridges included). */
@@ -29,6 +29,7 @@ export function isBridge(device: Pick<PciDevice, 'class'>): boolean {
 
 export function readinessOf(device: PciDevice): Verdict {
   if (isBridge(device)) return { readiness: 'bridge', blockers: [] };
+  if (getsGroupWhenProbed(device)) return { readiness: 'unbound', blockers: [] };
   if (device.iommuGroup === undefined) return { readiness: 'no-iommu', blockers: [] };
   if (isUnprotected(device.iommuGroup)) return { readiness: 'unprotected', blockers: [] };
   const members = iommuGroupMembers(device.iommuGroup);

@@ -37,6 +37,12 @@ test.each<[string, FakeMachine, string[], [number, ...string[]]]>([
   ],
   ['groups that are made up', machines.overriddenAcs, [], [1, 'acs-override']],
   ['a device in no group', machines.laptop, ['0000:01:00.0'], [2, 'iommu-off-kernel', 'no-group']],
+  [
+    'a device that a driver has yet to be probed for',
+    machines.virtioIommu,
+    ['0000:00:01.0'],
+    [1, 'no-group-yet'],
+  ],
   ['a bridge', machines.arm, ['0000:00:00.0'], [2, 'bridge']],
 ])('%s', async (_, machine, args, expected) => {
   expect(await problems(machine, ...args)).toEqual(expected);

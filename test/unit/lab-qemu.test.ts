@@ -1,9 +1,11 @@
 import { chooseAccelerator } from '../../src/lab/machine/accelerator';
 import { deviceArguments, hasIgb } from '../../src/lab/machine/devices';
+import { parseIommu } from '../../src/lab/machine/iommu';
 import { kernelParameters, type Machine, qemuArguments } from '../../src/lab/machine/qemu';
 
 const machine: Machine = {
   accelerator: 'tcg',
+  iommu: parseIommu('intel'),
   memory: '2G',
   cpus: 2,
   devices: ['edu'],
@@ -134,8 +136,40 @@ describe('qemuArguments', () => {
   });
 
   test('lets kernel parameters of the user win', () => {
-    expect(kernelParameters('panic=5')).toMatch(/\bpanic=-1\b.* panic=5$/);
-    expect(kernelParameters()).toMatch(/vfio_pci\.enable_sriov=1 vfio_pci\.disable_idle_d3=1/);
+    const parameters = kernelParameters({ ...machine, append: ' panic=5  quiet' });
+    expect(parameters).toContain('panic=-1');
+    expect(parameters.slice(-2)).toEqual(['panic=5', 'quiet']);
+    expect(parameters).toEqual(
+      expect.arrayContaining(['vfio_pci.enable_sriov=1', 'vfio_pci.disable_idle_d3=1']),
+    );
+  });
+});
+
+describe('parseIommu', () => {
+  test.each([
+    ['intel', /^intel-iommu,intremap=on,caching-mode=on$/, 'intel_iommu=on'],
+    ['intel,aw-bits=39', /^intel-iommu,.*,aw-bits=39$/, 'intel_iommu=on'],
+    ['virtio', /^virtio-iommu-pci,/, 'vfio_iommu_type1.allow_unsafe_interrupts=1'],
+    ['none', undefined, 'vfio.enable_unsafe_noiommu_mode=1'],
+  ])('%s', (spec, device, parameter) => {
+    const iommu = parseIommu(spec);
+    expect(valuesOf(iommu.before, '-device')).toEqual(
+      device ? [expect.stringMatching(device)] : [],
+    );
+    expect(iommu.parameters).toContain(parameter);
+  });
+
+  test('amd, whose function on the bus comes after the devices under test', () => {
+    const args = qemuArguments({ ...machine, iommu: parseIommu('amd,xtsup=off') });
+    const devices = valuesOf(args, '-device').map((device) => device.split(',')[0]);
+    expect(devices.slice(-2)).toEqual(['edu', 'amd-iommu']);
+    expect(valuesOf(args, '-device').at(-1)).toMatch(/,xtsup=off$/);
+  });
+
+  test.each(['', 'smmu', 'none,x=1', 'toString'])('%j is refused', (spec) => {
+    expect(() => parseIommu(spec)).toThrow(
+      expect.objectContaining({ code: 'LAB_ARGUMENT', hint: expect.stringContaining('virtio') }),
+    );
   });
 });
 

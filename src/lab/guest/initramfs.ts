@@ -7,37 +7,31 @@ import { type CpioEntry, packCpio } from './cpio';
 import { APPLETS, commandScript, configScript, type GuestCommand, INIT, RUN } from './init';
 import { moduleLoadOrder, moduleName } from './modules';
 
-/**
- * Parameters of vfio-pci in the guest: a PF it owns may create VFs, and an unused device stays
- * in D0 (a PF in D3cold takes a minute to answer again).
- */
-const VFIO_PCI_PARAMETERS: Readonly<Record<string, string>> = {
-  enable_sriov: '1',
-  disable_idle_d3: '1',
-};
-
 /** What is loaded before the command runs; the drivers of the devices themselves are not. */
 const MODULES = [
   ...['virtio_pci', 'virtio_console', '9p', '9pnet_virtio', 'overlay'],
   ...['vfio_iommu_type1', 'vfio_pci'],
 ];
 
-/** The same parameters for a kernel that has vfio-pci built in. */
-export const vfioPciKernelParameters = Object.entries(VFIO_PCI_PARAMETERS).map(
-  ([name, value]) => `vfio_pci.${name}=${value}`,
-);
-
-/** The initramfs (uncompressed) that turns a booted kernel into a lab running `guest`. */
+/**
+ * The initramfs (uncompressed) that turns a booted kernel into a lab running `guest`.
+ *
+ * @param early modules to load before all others
+ * @param parameters of the kernel; a module gets those that begin with its name
+ */
 export async function buildInitramfs(
   kernel: KernelSource,
   busybox: string,
   guest: GuestCommand,
+  { early, parameters }: { early: readonly string[]; parameters: readonly string[] },
 ): Promise<Buffer> {
-  const modules = await readModules(kernel, busybox);
-  const parameters = Object.entries(VFIO_PCI_PARAMETERS).map((pair) => pair.join('='));
-  const list = modules.map(({ name }) =>
-    [`${name}.ko`, ...(name === 'vfio_pci' ? parameters : [])].join(' ').concat('\n'),
-  );
+  const modules = await readModules(kernel, busybox, early);
+  const list = modules.map(({ name }) => {
+    const own = parameters.filter((parameter) => parameter.startsWith(`${name}.`));
+    return [`${name}.ko`, ...own.map((parameter) => parameter.slice(name.length + 1))]
+      .join(' ')
+      .concat('\n');
+  });
   return packCpio([
     { kind: 'directory', path: 'lab' },
     { kind: 'directory', path: 'lab/bin' },
@@ -63,11 +57,15 @@ interface Module {
 }
 
 /** The modules to load, in order, uncompressed: unpacking is slow inside an emulated machine. */
-async function readModules(kernel: KernelSource, busybox: string): Promise<Module[]> {
+async function readModules(
+  kernel: KernelSource,
+  busybox: string,
+  early: readonly string[],
+): Promise<Module[]> {
   if (kernel.modules === undefined) return [];
   const directory = join(kernel.modules.directory, kernel.modules.release);
   return Promise.all(
-    moduleLoadOrder(directory, MODULES).map(async (file) => ({
+    moduleLoadOrder(directory, [...early, ...MODULES]).map(async (file) => ({
       name: moduleName(file),
       data: await readModule(join(directory, file), busybox),
     })),

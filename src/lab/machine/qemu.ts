@@ -1,7 +1,7 @@
 import { PORTS, SHARES } from '../guest/init';
-import { vfioPciKernelParameters } from '../guest/initramfs';
 import type { Accelerator } from './accelerator';
 import { deviceArguments } from './devices';
+import type { Iommu } from './iommu';
 
 /** Descriptors that QEMU inherits: one end of a socket pair each, so that no path can collide. */
 export const DESCRIPTORS = { qmp: 3, console: 4, control: 5, stdout: 6, stderr: 7 } as const;
@@ -9,6 +9,7 @@ export const DESCRIPTORS = { qmp: 3, console: 4, control: 5, stdout: 6, stderr: 
 /** One virtual machine. */
 export interface Machine {
   accelerator: Accelerator;
+  iommu: Iommu;
   /** As QEMU writes it, such as `2G`. */
   memory: string;
   cpus: number;
@@ -32,7 +33,7 @@ export function qemuArguments(machine: Machine): string[] {
     ...['-cpu', 'max', '-smp', String(machine.cpus), '-m', machine.memory],
     // Without this, the kernel finds that a reset of the link below a port does not come back up.
     ...['-global', 'pcie-root-port.x-speed=5'],
-    ...['-device', 'intel-iommu,intremap=on,caching-mode=on'],
+    ...machine.iommu.before,
     ...socket('qmp'),
     ...['-mon', 'chardev=qmp,mode=control'],
     ...socket('console'),
@@ -46,23 +47,31 @@ export function qemuArguments(machine: Machine): string[] {
     ...share(SHARES.root, '/', 'readonly=on,', '0x1d'),
     ...(machine.out === undefined ? [] : share(SHARES.out, machine.out, '', '0x1e')),
     ...deviceArguments(machine.devices),
+    ...machine.iommu.after,
     ...machine.qemuArgs,
     ...['-kernel', machine.kernelImage, '-initrd', machine.initramfs],
-    ...['-append', kernelParameters(machine.append)],
+    ...['-append', kernelParameters(machine).join(' ')],
   ];
 }
 
+/**
+ * Parameters of vfio-pci in the guest: a PF it owns may create VFs, and an unused device stays
+ * in D0 (a PF in D3cold takes a minute to answer again).
+ */
+const VFIO_PCI_PARAMETERS = ['vfio_pci.enable_sriov=1', 'vfio_pci.disable_idle_d3=1'];
+
 /** A lab's kernel command line. A kernel bug must end the VM, never look like a success. */
-export function kernelParameters(append?: string): string {
+export function kernelParameters({ iommu, append }: Pick<Machine, 'iommu' | 'append'>): string[] {
   return [
     ...['console=ttyS0', 'panic=-1', 'oops=panic', 'softlockup_panic=1', 'watchdog_thresh=30'],
-    ...['intel_iommu=on', 'random.trust_cpu=on', 'mitigations=off'],
+    ...iommu.parameters,
+    ...['random.trust_cpu=on', 'mitigations=off'],
     // At boot, the kernel waits some ticks for the timer's interrupt, and panics where a busy host
     // keeps it from coming in time.
     'no_timer_check',
-    ...vfioPciKernelParameters,
-    ...(append === undefined ? [] : [append]),
-  ].join(' ');
+    ...VFIO_PCI_PARAMETERS,
+    ...(append === undefined ? [] : append.split(/\s+/).filter(Boolean)),
+  ];
 }
 
 function accelerated(accelerator: Accelerator): string[] {

@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isErrno, VfioError } from '../../errors';
 import { hints } from '../../hints';
-import { allowsUnprotected } from '../iommu-group';
+import { allowsUnprotected, getsGroupWhenProbed } from '../iommu-group';
 import { SYS } from '../paths';
 import { PCI_DRIVERS, type PciDevice, readAttribute, readLinkName, readPciDevice } from '../sysfs';
 import { isVfioDriver } from '../vfio-driver';
@@ -81,13 +81,13 @@ export async function bindDriver(address: string, driver = 'vfio-pci'): Promise<
 /** @throws ERR_VFIO_UNAVAILABLE (no such driver), ERR_VFIO_NO_IOMMU_GROUP */
 export function assertBindable(device: PciDevice, driver: string): void {
   assertDriver(driver);
-  if (isVfioDriver(driver) && device.iommuGroup === undefined && !allowsUnprotected()) {
-    // The kernel would say EINVAL, after the old driver is gone.
-    throw new VfioError('ERR_VFIO_NO_IOMMU_GROUP', `${device.bdf} is in no IOMMU group`, {
-      device: device.bdf,
-      hint: hints.noIommuGroup(),
-    });
-  }
+  if (!isVfioDriver(driver) || device.iommuGroup !== undefined) return;
+  // The kernel would say EINVAL, after the old driver is gone.
+  if (allowsUnprotected() || getsGroupWhenProbed(device)) return;
+  throw new VfioError('ERR_VFIO_NO_IOMMU_GROUP', `${device.bdf} is in no IOMMU group`, {
+    device: device.bdf,
+    hint: hints.noIommuGroup(),
+  });
 }
 
 export function readDriverState({ path, driver }: PciDevice): DriverState {
