@@ -31,6 +31,15 @@ const devices = kinds.flatMap((device) => ['--device', device]);
 
 const inVm = (name, title, place, files, options) => ({ name, title, place, files, vm: options });
 
+const onIommu = (iommu) =>
+  inVm(
+    `vm-${iommu.replace(/\W+/g, '-')}`,
+    `in a VM with --iommu ${iommu}, stock kernel`,
+    iommu,
+    () => testFiles('test/iommu'),
+    ['--iommu', iommu, ...devices, ...memory],
+  );
+
 /** In the order in which they are worth knowing about. */
 export const suites = [
   check('format', 'format and lint', [
@@ -50,15 +59,7 @@ export const suites = [
     ...devices,
     ...memory,
   ]),
-  ...['amd', 'virtio', 'intel,aw-bits=39'].map((iommu) =>
-    inVm(
-      `vm-${iommu.replace(/\W+/g, '-')}`,
-      `DMA in a VM with --iommu ${iommu}, stock kernel`,
-      iommu,
-      () => ['test/vm/dma.test.ts'],
-      [...['--iommu', iommu], ...devices, ...memory],
-    ),
-  ),
+  ...['amd', 'virtio', 'intel,aw-bits=39'].map(onIommu),
   inVm('vm-lab', 'in the VM, lab kernel', 'lab', () => vmFiles('lab'), [
     ...['--kernel', 'lab'],
     ...devices,
