@@ -9,9 +9,9 @@ import {
   presetNames,
   startLab,
 } from '../lab';
-import { prepareLab } from '../lab/setup';
 import { printError } from './errors';
 import { labKernelCommand } from './lab-kernel';
+import { setup } from './lab-setup';
 import { LAB_FAILED, progress } from './lab-status';
 
 /** The options of `vfio lab`, as commander hands them over. */
@@ -21,6 +21,7 @@ interface LabFlags {
   cpus?: number;
   kernel?: string;
   iommu?: string;
+  qemu?: string;
   qemuArg?: string[];
   append?: string;
   env?: Record<string, string>;
@@ -52,6 +53,7 @@ export function labCommand(guestCommand: readonly string[]): Command {
       '--iommu <IOMMU>',
       `${iommuKinds.join(', ')}, with properties after a comma (default: intel)`,
     )
+    .option('--qemu <PATH>', 'QEMU 8.0 or newer to use instead of the one that the set-up unpacked')
     .option('--append <CMDLINE>', 'parameters to add to the kernel command line')
     .option('--qemu-arg <ARG>', 'argument to add to those of QEMU, repeatable', collect)
     .option('--env <NAME[=VALUE]>', 'variable to pass, repeatable', variable)
@@ -64,9 +66,9 @@ export function labCommand(guestCommand: readonly string[]): Command {
     });
   lab
     .command('setup')
-    .description('only fetch what the lab needs (QEMU, kernel, busybox)')
+    .description('only fetch what the lab needs (QEMU, kernel, busybox), and print where it is')
     .action(async () => {
-      process.exitCode = await setup();
+      process.exitCode = await setup(lab.opts<LabFlags>());
     });
   return lab.addCommand(labKernelCommand());
 }
@@ -97,6 +99,7 @@ async function run(command: readonly string[], flags: LabFlags): Promise<number>
       cpus: flags.cpus,
       kernel: flags.kernel,
       iommu: flags.iommu,
+      qemu: flags.qemu,
       append: flags.append,
       qemuArgs: flags.qemuArg,
       env: { ...guestEnvironment(process.env), ...flags.env },
@@ -114,16 +117,6 @@ async function run(command: readonly string[], flags: LabFlags): Promise<number>
   } finally {
     await lab?.close();
     signals.restore();
-  }
-}
-
-async function setup(): Promise<number> {
-  try {
-    await prepareLab({ kernel: 'stock', progress });
-    return 0;
-  } catch (error) {
-    printError(error);
-    return LAB_FAILED;
   }
 }
 

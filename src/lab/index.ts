@@ -7,4 +7,4 @@ export { iommuKinds } from './machine/iommu';
 export { QmpClient, QmpError, type QmpEvent } from './machine/qmp';
 export { guestEnvironment, type LabOptions } from './options';
 export { cacheDirectory } from './paths';
-export { prepareLab } from './setup';
+export { type LabTools, prepareLab, type SetupOptions } from './setup';

@@ -35,7 +35,7 @@ export interface LabExit {
  */
 export async function startLab(options: LabOptions): Promise<Lab> {
   const plan = planLab(options);
-  const tools = await prepareLab({ kernel: plan.kernel, progress: plan.progress });
+  const tools = await prepareLab(plan);
   const token = `\x01vfio-lab-${randomBytes(16).toString('hex')}\x01`;
   const initramfs = await buildInitramfs(
     tools.kernel,

@@ -22,6 +22,8 @@ export interface LabOptions {
   iommu?: string;
   /** `stock` (default), `lab`, `host` or the path of a bzImage, see resolveKernel(). */
   kernel?: string;
+  /** The path of the QEMU to use, 8.0 or newer; default: see prepareLab(). */
+  qemu?: string;
   /** Directory in which the command starts, the same on both sides; default: this one. */
   cwd?: string;
   /** Environment of the command; default: {@link guestEnvironment}() of this process. */
@@ -47,6 +49,7 @@ export interface LabOptions {
 /** Options with everything decided and checked. */
 export interface LabPlan {
   kernel: string;
+  qemu: string | undefined;
   guest: Pick<GuestCommand, 'command' | 'cwd' | 'env' | 'out'>;
   machine: Omit<Machine, 'accelerator' | 'kernelImage' | 'initramfs'>;
   /** Seconds; undefined for no limit. */
@@ -77,6 +80,7 @@ export function planLab(options: LabOptions): LabPlan {
   const out = options.out === undefined ? undefined : makeDirectory(resolve(options.out));
   return {
     kernel: options.kernel ?? 'stock',
+    qemu: options.qemu,
     guest: { command: options.command, cwd: resolve(options.cwd ?? '.'), env, out },
     machine: {
       devices,

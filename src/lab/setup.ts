@@ -1,19 +1,27 @@
-import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
+import { join } from 'node:path';
 import { LabError } from './errors';
-import { type KernelSource, kernelRelease, resolveKernel } from './kernel/resolve';
-import { type PackageVersion, PrivateApt } from './packages/apt';
-import { isAtLeast } from './packages/versions';
+import { type KernelSource, resolveKernel } from './kernel/resolve';
+import { lockFile } from './lock';
+import { PrivateApt } from './packages/apt';
+import { LATER_SUITES } from './packages/apt-sources';
 import { busyboxPath, cacheDirectory, stockKernelImage } from './paths';
 import { requireMachine } from './requirements';
+import { fetchBusybox } from './tools/busybox';
+import {
+  fetchQemu,
+  installedQemu,
+  OLDEST_QEMU,
+  QEMU_PROGRAM,
+  type Qemu,
+  qemuAt,
+  unpackedQemu,
+} from './tools/qemu';
+import { fetchStockKernel, OLDEST_KERNEL } from './tools/stock-kernel';
 
 /** What a lab is started with. */
 export interface LabTools {
-  /** The QEMU program. */
-  qemu: string;
+  qemu: Qemu;
   busybox: string;
   kernel: KernelSource;
 }
@@ -21,174 +29,77 @@ export interface LabTools {
 export interface SetupOptions {
   /** The kernel that is wanted, see resolveKernel(); only `stock` is fetched. */
   kernel: string;
+  /** The path of a QEMU to use; by default one is fetched. */
+  qemu?: string | undefined;
   /** Sees each step before it is taken; nothing if all is there already. */
   progress(line: string): void;
 }
 
-const QEMU = 'qemu-system-x86_64';
-
-/** Oldest versions that will do: the first QEMU with an igb; kernels that the lab was tried on. */
-const MINIMUM = { qemu: '8.0', kernel: '6.6' } as const;
-
-/** The distributions' names for their newest generic kernel. */
-const KERNEL_PACKAGES = ['linux-image-amd64', 'linux-image-generic'];
-
-/** The packages a kernel consists of; their other dependencies serve its installation. */
-const KERNEL_PARTS = /^linux-(image|modules|binary)-/;
-
 /**
- * Fetches what is missing: QEMU and kmod are installed from the distribution (which needs root,
- * hence maybe sudo), busybox and the kernel are only unpacked into the cache. Idempotent, and
- * quick when there is nothing to do.
+ * Fetches what is missing of QEMU, kernel and busybox from the distribution's archive, and unpacks
+ * it into the cache: nothing is installed, root is not needed. Idempotent, and quick when there is
+ * nothing to do. Where no QEMU is to be had, the machine's own will do.
  *
- * @throws LabError `LAB_SETUP`, saying what to provide by hand
+ * @throws LabError `LAB_SETUP`, saying what to provide by hand; `LAB_ARGUMENT` if what was asked for
+ *   is not there
  */
 export async function prepareLab(options: SetupOptions): Promise<LabTools> {
   requireMachine();
   const wantsStock = options.kernel === 'stock';
-  // A kernel that is not there is worth knowing before anything is installed.
+  // What the user names is worth knowing to be wrong before anything is fetched.
   if (!wantsStock) resolveKernel(options.kernel);
+  const named = options.qemu === undefined ? undefined : await qemuAt(options.qemu);
   const missing = {
-    packages: await missingPackages(),
+    qemu: (named ?? unpackedQemu()) === undefined,
     busybox: !existsSync(busyboxPath()),
     kernel: wantsStock && !existsSync(stockKernelImage()),
   };
-  if (missing.packages.length > 0 || missing.busybox || missing.kernel) {
-    if (!PrivateApt.isAvailable()) throw byHand();
-    options.progress('reading the package lists of the distribution');
-    await using apt = await PrivateApt.open(join(cacheDirectory(), 'tmp'));
-    if (missing.packages.length > 0) await installPackages(apt, missing.packages, options);
-    if (missing.busybox) await fetchBusybox(apt, options);
-    if (missing.kernel) await fetchKernel(apt, options);
+  if (missing.qemu || missing.busybox || missing.kernel) await fetchMissing(missing, options);
+  const qemu = named ?? unpackedQemu() ?? (await installedQemu());
+  if (qemu === undefined) throw byHand();
+  return { qemu, busybox: busyboxPath(), kernel: resolveKernel(options.kernel) };
+}
+
+interface Missing {
+  qemu: boolean;
+  busybox: boolean;
+  kernel: boolean;
+}
+
+async function fetchMissing(missing: Missing, { progress }: SetupOptions): Promise<void> {
+  if (!PrivateApt.isAvailable()) {
+    const onlyQemu = !missing.busybox && !missing.kernel;
+    if (onlyQemu && (await installedQemu())) return;
+    throw byHand();
   }
-  return { qemu: QEMU, busybox: busyboxPath(), kernel: resolveKernel(options.kernel) };
-}
-
-async function missingPackages(): Promise<string[]> {
-  const [qemu, depmod] = await Promise.all([
-    output(QEMU, ['--version']),
-    output('depmod', ['--version']),
-  ]);
-  const qemuVersion = /version (\S+)/.exec(qemu ?? '')?.[1];
-  return [
-    ...(qemuVersion && isAtLeast(qemuVersion, MINIMUM.qemu) ? [] : ['qemu-system-x86']),
-    ...(depmod === undefined ? ['kmod'] : []),
-  ];
-}
-
-async function installPackages(
-  apt: PrivateApt,
-  names: readonly string[],
-  { progress }: SetupOptions,
-): Promise<void> {
-  for (const name of names) {
-    const least = name === 'qemu-system-x86' ? MINIMUM.qemu : '0';
-    const { version, suite } = newEnough(name, await apt.versions(name), least);
-    progress(`installing ${name} ${version} from ${suite}`);
-    await apt.install([name], suite);
-  }
-}
-
-async function fetchBusybox(apt: PrivateApt, { progress }: SetupOptions): Promise<void> {
-  const name = 'busybox-static';
-  const { version, suite } = newEnough(name, await apt.versions(name), '0');
-  progress(`unpacking ${name} ${version} into ${cacheDirectory()}`);
-  await unpackInto(busyboxPath(), async (directory) => {
-    await apt.unpack([name], suite, directory);
-    return join(directory, await firstExisting(directory, ['bin/busybox', 'usr/bin/busybox']));
-  });
-}
-
-async function fetchKernel(apt: PrivateApt, { progress }: SetupOptions): Promise<void> {
-  const offers = await Promise.all(
-    KERNEL_PACKAGES.map(async (name) => ({ name, versions: await apt.versions(name) })),
+  using _lock = await lockFile(join(cacheDirectory(), 'setup.lock'), () =>
+    progress('waiting for another set-up to end'),
   );
-  const offer = offers.find(({ versions }) => versions.length > 0);
-  const { name, versions } = offer ?? { name: KERNEL_PACKAGES.join(' or '), versions: [] };
-  const { version, suite } = newEnough(name, versions, MINIMUM.kernel);
-  const parts = (await apt.closure(name, suite, KERNEL_PARTS)).filter((part) => part !== name);
-  const target = dirname(stockKernelImage());
-  progress(`unpacking the kernel ${version} from ${suite} into ${target} (about 100 MB)`);
-  await unpackInto(target, async (directory) => {
-    await apt.unpack(parts, suite, directory);
-    return arrangeKernel(directory);
-  });
+  progress('reading the package lists of the distribution');
+  await using apt = await PrivateApt.open(join(cacheDirectory(), 'tmp'), LATER_SUITES);
+  if (missing.qemu && unpackedQemu() === undefined) await fetchQemuOrUseOwn(apt, progress);
+  if (missing.busybox && !existsSync(busyboxPath())) await fetchBusybox(apt, progress);
+  if (missing.kernel && !existsSync(stockKernelImage())) await fetchStockKernel(apt, progress);
 }
 
-/** Brings an unpacked kernel package into the layout that resolveKernel() expects. */
-async function arrangeKernel(directory: string): Promise<string> {
-  const arranged = join(directory, 'kernel');
-  const boot = await readdir(join(directory, 'boot'));
-  const image = boot.find((name) => name.startsWith('vmlinuz-'));
-  if (image === undefined) throw new LabError('LAB_SETUP', 'the kernel package holds no kernel');
-  const modules = await firstExisting(directory, ['usr/lib/modules', 'lib/modules']);
-  await mkdir(join(arranged, 'lib'), { recursive: true });
-  await rename(join(directory, 'boot', image), join(arranged, 'vmlinuz'));
-  await rename(join(directory, modules), join(arranged, 'lib', 'modules'));
-  // The package leaves this to its installation scripts.
-  await promisify(execFile)('depmod', ['-b', arranged, kernelRelease(join(arranged, 'vmlinuz'))], {
-    env: withSystemPath(),
-  });
-  return arranged;
-}
-
-/** Makes `target` appear complete or not at all, also when two set-ups race. */
-async function unpackInto(
-  target: string,
-  unpack: (directory: string) => Promise<string>,
-): Promise<void> {
-  await mkdir(dirname(target), { recursive: true });
-  const directory = await mkdtemp(join(cacheDirectory(), 'tmp', 'unpack-'));
+async function fetchQemuOrUseOwn(apt: PrivateApt, progress: (line: string) => void): Promise<void> {
   try {
-    const result = await unpack(directory);
-    await rename(result, target).catch((error) => {
-      if (!existsSync(target)) throw error;
-    });
-  } finally {
-    await rm(directory, { recursive: true, force: true });
+    await fetchQemu(apt, progress);
+  } catch (error) {
+    const own = await installedQemu();
+    if (own === undefined || !(error instanceof LabError)) throw error;
+    progress(`${error.message}; using the machine's own QEMU ${own.version}`);
   }
-}
-
-async function firstExisting(directory: string, candidates: readonly string[]): Promise<string> {
-  const found = candidates.find((candidate) => existsSync(join(directory, candidate)));
-  if (found === undefined) {
-    throw new LabError('LAB_SETUP', `the package holds none of ${candidates.join(', ')}`);
-  }
-  return found;
-}
-
-/** The first version that is at least `least`, the release's own before its backports. */
-function newEnough(
-  name: string,
-  versions: readonly PackageVersion[],
-  least: string,
-): PackageVersion {
-  const found = versions.find(({ version }) => isAtLeast(version, least));
-  if (found !== undefined) return found;
-  const offered = versions.map(({ version }) => version).join(', ') || 'nothing';
-  throw new LabError('LAB_SETUP', `the distribution has no ${name} ${least} or newer`, {
-    hint: `it offers ${offered}. ${byHand().hint}`,
-  });
 }
 
 function byHand(): LabError {
-  return new LabError('LAB_SETUP', 'the lab cannot get what it needs by itself here', {
-    hint:
-      `provide ${QEMU} ${MINIMUM.qemu} or newer and depmod (kmod) in the PATH, a statically ` +
-      `linked busybox at ${busyboxPath()}, and a kernel at ${stockKernelImage()} with its modules ` +
-      `in lib/modules beside it, through depmod (or use --kernel PATH)`,
+  return new LabError('LAB_SETUP', 'the lab fetches what it needs with apt, which is not here', {
+    hint: [
+      'provide:',
+      `- QEMU ${OLDEST_QEMU} or newer: ${QEMU_PROGRAM} in the PATH, or --qemu PATH`,
+      `- a statically linked busybox: ${busyboxPath()}`,
+      `- a kernel, ${OLDEST_KERNEL} or newer: ${stockKernelImage()}, with what depmod made of its modules in`,
+      '  lib/modules beside it; or --kernel PATH, or --kernel host',
+    ].join('\n'),
   });
-}
-
-async function output(program: string, args: readonly string[]): Promise<string | undefined> {
-  try {
-    return (await promisify(execFile)(program, args, { env: withSystemPath() })).stdout;
-  } catch {
-    return undefined;
-  }
-}
-
-/** depmod is in a directory that a user's PATH often lacks. */
-function withSystemPath(): NodeJS.ProcessEnv {
-  return { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
 }

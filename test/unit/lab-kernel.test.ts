@@ -1,14 +1,16 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { duration } from '../../src/lab/kernel/build';
+import { COUNT_FILE } from '../../src/lab/kernel/build';
 import { findLabKernel, labKernel } from '../../src/lab/kernel/cache';
 import { kernelConfigHash, kernelConfigPath, unmetOptions } from '../../src/lab/kernel/config';
+import { CompilationProgress, duration, EXPECTED_FILES } from '../../src/lab/kernel/progress';
 import { hostKernel, resolveKernel } from '../../src/lab/kernel/resolve';
 import { newestSource } from '../../src/lab/kernel/source';
 import {
   distributionSources,
   formatSources,
+  LATER_SUITES,
   parseSources,
 } from '../../src/lab/packages/apt-sources';
 import { compareVersions } from '../../src/lab/packages/versions';
@@ -72,10 +74,9 @@ describe('source of the lab kernel', () => {
     const list =
       'deb http://m.example/debian bookworm main\ndeb http://m.example/debian trixie main';
     const releases = { name: 'Debian', codenames: ['bookworm'] };
-    const further = { bookworm: ['trixie-backports'] };
     expect(
-      formatSources(distributionSources(parseSources('a.list', list), releases, further)),
-    ).toMatch(/^suites: bookworm bookworm-backports trixie-backports$/m);
+      formatSources(distributionSources(parseSources('a.list', list), releases, LATER_SUITES)),
+    ).toMatch(/^suites: bookworm bookworm-backports trixie trixie-backports$/m);
   });
 
   test.each([
@@ -158,4 +159,37 @@ describe('kernel of the machine', () => {
 
 test('durations read like a clock', () => {
   expect([0, 59_499, 125_000, 3_600_000].map(duration)).toEqual(['0:00', '0:59', '2:05', '60:00']);
+});
+
+describe('progress of a build', () => {
+  /** What is said when so many files were compiled, one every 100 ms. */
+  function said(files: number, before: number): string[] {
+    const lines: string[] = [];
+    const progress = new CompilationProgress((line) => lines.push(line), before, 0);
+    for (let n = 1; n <= files; n++) {
+      progress.see('make[2]: Entering directory', n * 100);
+      progress.see('  CC [M]  drivers/net/ethernet/intel/igb/igb_main.o', n * 100);
+    }
+    expect(progress.files).toBe(before + files);
+    return lines;
+  }
+
+  test('tells every 20 seconds how far it is and how long it will take', () => {
+    const lines = said(600, 0);
+    expect(lines).toHaveLength(3);
+    expect(lines[2]).toMatch(/^compiled 600 of about \d+ files, about 1 min left$/);
+  });
+
+  test('goes by the speed of this run, not by what an earlier one has done', () => {
+    expect(said(200, EXPECTED_FILES - 1000)[0]).toMatch(/about 1 min left$/);
+    expect(said(200, EXPECTED_FILES - 300)[0]).toMatch(/less than a minute left$/);
+    expect(said(200, EXPECTED_FILES)[0]).toMatch(/nearly done$/);
+  });
+
+  const built = findLabKernel();
+  (built ? test : test.skip)('expects as many files as were compiled last, within a fifth', () => {
+    const count = readFileSync(join(dirname(built?.image ?? ''), COUNT_FILE), 'utf8');
+    expect(Math.abs(Number(count) - EXPECTED_FILES)).toBeLessThan(EXPECTED_FILES / 5);
+  });
+  if (!built) console.warn('skipped: the count of files of a build, as no lab kernel is built');
 });

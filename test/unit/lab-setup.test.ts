@@ -1,4 +1,4 @@
-import { parseMadison } from '../../src/lab/packages/apt';
+import { parseInstallations, parseMadison } from '../../src/lab/packages/apt';
 import {
   distributionSources,
   formatSources,
@@ -118,6 +118,14 @@ describe('package versions', () => {
     expect(parseMadison('', 'qemu-system-x86')).toEqual([]);
   });
 
+  test('of a later release come last, though it is no backport', () => {
+    const line = (version: string, suite: string) =>
+      ` linux-image-amd64 | ${version} | http://m.example/debian ${suite}/main amd64 Packages\n`;
+    const table = [line('6.12.100-1', 'trixie'), line('6.12.95-1~bpo12+1', 'bookworm-backports')];
+    const versions = parseMadison(table.join(''), 'linux-image-amd64', ['trixie']);
+    expect(versions.map(({ suite }) => suite)).toEqual(['bookworm-backports', 'trixie']);
+  });
+
   test.each([
     ['1:7.2+dfsg-7', '8.0', false],
     ['1:10.0.2+ds-2', '8.0', true],
@@ -129,4 +137,13 @@ describe('package versions', () => {
   ])('%s >= %s is %s', (version, least, expected) => {
     expect(isAtLeast(version, least)).toBe(expected);
   });
+});
+
+test('the plan of an installation names its packages', () => {
+  const plan = `NOTE: This is only a simulation!
+Inst gcc-14-base (14.2.0-19 Debian:13.8/stable [amd64])
+Inst libelf1 [0.188-2.1] (0.188-2.2 Debian:12.14/oldstable [amd64]) []
+Conf gcc-14-base (14.2.0-19 Debian:13.8/stable [amd64])
+`;
+  expect(parseInstallations(plan)).toEqual(['gcc-14-base', 'libelf1']);
 });

@@ -65,7 +65,7 @@ function builtLabKernel(): LabKernel {
   const kernel = findLabKernel();
   if (kernel !== undefined) return kernel;
   throw new LabError('LAB_SETUP', 'the lab kernel has not been built', {
-    hint: 'run `npx vfio lab kernel` once; it takes about ten minutes',
+    hint: 'run `npx vfio lab kernel` once; it says how many minutes it takes',
   });
 }
 

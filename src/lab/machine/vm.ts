@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Duplex, Readable } from 'node:stream';
+import type { Qemu } from '../tools/qemu';
 import { ConsoleLog } from './console';
 import { DESCRIPTORS } from './qemu';
 import { QmpClient } from './qmp';
@@ -29,9 +30,10 @@ export class Vm {
   /**
    * @param onConsole sees the raw console as it comes, for `--verbose`
    */
-  constructor(qemu: string, args: readonly string[], onConsole?: (text: string) => void) {
+  constructor(qemu: Qemu, args: readonly string[], onConsole?: (text: string) => void) {
     // The parent-death signal is the kernel's promise that no QEMU outlives a killed host process.
-    this.#process = spawn('setpriv', ['--pdeathsig', 'KILL', '--', qemu, ...args], {
+    this.#process = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...qemu.command, ...args], {
+      env: { ...process.env, ...qemu.env },
       stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
       // Ctrl-C of the terminal is for this process to act on, not for QEMU.
       detached: true,

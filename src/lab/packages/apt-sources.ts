@@ -32,6 +32,9 @@ export function parseSources(path: string, text: string): AptSource[] {
 /** Further suites of the distribution's archive, by the release that they are to be added to. */
 export type FurtherSuites = Readonly<Record<string, readonly string[]>>;
 
+/** A release whose own backports have stopped takes what is newer from the next one. */
+export const LATER_SUITES: FurtherSuites = { bookworm: ['trixie', 'trixie-backports'] };
+
 /**
  * The archive of the distribution itself, as this machine reaches it, plus its backports. Other
  * archives (of third parties) have no part in what the lab installs. Empty if there is none.

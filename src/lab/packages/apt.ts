@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { LabError } from '../errors';
@@ -27,10 +27,13 @@ export interface PackageVersion {
 export class PrivateApt implements AsyncDisposable {
   readonly #directory: string;
   readonly #config: string;
+  /** The suites of other releases that were added. */
+  readonly #further: readonly string[];
 
-  private constructor(directory: string) {
+  private constructor(directory: string, further: readonly string[]) {
     this.#directory = directory;
     this.#config = join(directory, 'apt.conf');
+    this.#further = further;
   }
 
   /** Whether this system has apt at all. */
@@ -41,8 +44,7 @@ export class PrivateApt implements AsyncDisposable {
   /**
    * Fetches the package lists into a new directory below `parent`.
    *
-   * @param further suites of other releases, for packages that are only unpacked: nothing can be
-   *   installed safely while these are there
+   * @param further suites of other releases
    * @throws LabError `LAB_SETUP` if the machine's sources lack the distribution's archive, or it
    *   cannot be reached
    */
@@ -51,7 +53,8 @@ export class PrivateApt implements AsyncDisposable {
     const sources = distributionSources(readMachineSources(), distribution, further);
     if (sources.length === 0) throw noArchive(distribution);
     await mkdir(parent, { recursive: true });
-    const apt = new PrivateApt(await mkdtemp(join(parent, 'apt-')));
+    const added = distribution.codenames.flatMap((name) => further[name] ?? []);
+    const apt = new PrivateApt(await mkdtemp(join(parent, 'apt-')), added);
     try {
       await apt.#configure(sources);
       await apt.#run('apt-get', ['update']);
@@ -62,45 +65,41 @@ export class PrivateApt implements AsyncDisposable {
     }
   }
 
-  /** The versions on offer, those of the release itself before those of its backports. */
+  /** The versions on offer: the release's own, those of its backports, those of other releases. */
   async versions(name: string): Promise<PackageVersion[]> {
     const table = await this.#run('apt-cache', ['madison', name]);
-    return parseMadison(table, name);
+    return parseMadison(table, name, this.#further);
   }
 
-  /** The packages whose names match that a package depends on, itself included. */
-  async closure(name: string, suite: string, pattern: RegExp): Promise<string[]> {
-    const found = [name];
-    for (const current of found) {
-      const text = await this.#run('apt-cache', ['depends', '-t', suite, '--important', current]);
-      for (const [, dependency] of text.matchAll(/^ *\|?(?:Pre)?Depends: (\S+)/gm)) {
-        if (dependency && pattern.test(dependency) && !found.includes(dependency)) {
-          found.push(dependency);
-        }
-      }
-    }
-    return found;
+  /** All packages that a package needs on a system that has none yet, itself included. */
+  async closure(name: string, suite: string): Promise<string[]> {
+    const status = join(this.#directory, 'no-packages');
+    await writeFile(status, '');
+    const withoutPackages = [`Dir::State::status=${status}`, `Dir::Cache::pkgcache=${status}.bin`];
+    const options = withoutPackages.flatMap((option) => ['-o', option]);
+    return this.#simulate([...options, '-t', suite, 'install', name]);
   }
 
-  /** Downloads packages and unpacks them, one over the other, into `directory`. */
-  async unpack(names: readonly string[], suite: string, directory: string): Promise<void> {
-    const packages = await mkdtemp(join(this.#directory, 'packages-'));
-    await this.#run('apt-get', ['download', '-t', suite, ...names], packages);
-    for (const file of readdirSync(packages)) {
-      await this.#run('dpkg-deb', ['-x', join(packages, file), directory]);
-    }
+  /** What would have to be installed on this machine to have these packages. */
+  additions(names: readonly string[]): Promise<string[]> {
+    return this.#simulate(['install', ...names]);
   }
 
   /**
-   * Installs packages on the machine, as root; asks for sudo's password if it must.
+   * Downloads packages and unpacks them, one over the other, into `directory`.
    *
    * @param suite where to take them from; by default the release, with its updates
    */
-  async install(names: readonly string[], suite?: string): Promise<void> {
+  async unpack(names: readonly string[], directory: string, suite?: string): Promise<void> {
+    await mergeUsr(directory);
+    const packages = await mkdtemp(join(this.#directory, 'packages-'));
     const target = suite === undefined ? [] : ['-t', suite];
-    const args = ['install', '-y', '--no-install-recommends', ...target, ...names];
-    if (process.getuid?.() === 0) await this.#run('apt-get', args);
-    else await this.#run('sudo', [...nonInteractive(), 'apt-get', '-c', this.#config, ...args]);
+    await this.#run('apt-get', ['download', ...target, ...names], packages);
+    for (const file of readdirSync(packages)) {
+      const script = ['-o', 'pipefail', '-c', UNPACK, 'unpack', join(packages, file), directory];
+      await this.#run('bash', script);
+    }
+    await rm(packages, { recursive: true });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -116,13 +115,18 @@ export class PrivateApt implements AsyncDisposable {
     await writeFile(this.#config, configuration(parts, lists));
   }
 
+  async #simulate(args: readonly string[]): Promise<string[]> {
+    const plan = await this.#run('apt-get', ['-s', '--no-install-recommends', ...args]);
+    return parseInstallations(plan);
+  }
+
   async #run(program: string, args: readonly string[], cwd = this.#directory): Promise<string> {
     // Of the two ways to give apt a file of settings, this one comes after the machine's own.
     const settings = program.startsWith('apt-') ? ['-c', this.#config] : [];
     try {
       const { stdout } = await promisify(execFile)(program, [...settings, ...args], {
         cwd,
-        env: { ...process.env, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' },
+        env: { ...process.env, LC_ALL: 'C' },
         maxBuffer: 64 << 20,
       });
       return stdout;
@@ -132,15 +136,40 @@ export class PrivateApt implements AsyncDisposable {
   }
 }
 
-/** Reads what `apt-cache madison` prints: `package | version | uri suite/component ...`. */
-export function parseMadison(text: string, name: string): PackageVersion[] {
+/** Unlike `dpkg-deb -x`, this does not put a directory in place of a link to one. */
+const UNPACK = 'dpkg-deb --fsys-tarfile "$1" | tar -x --keep-directory-symlink -C "$2"';
+
+/**
+ * Reads what `apt-cache madison` prints: `package | version | uri suite/component ...`.
+ *
+ * @param further suites that come last
+ */
+export function parseMadison(
+  text: string,
+  name: string,
+  further: readonly string[] = [],
+): PackageVersion[] {
   const versions = text.split('\n').flatMap((line) => {
     const [found, version, source] = line.split('|').map((column) => column.trim());
     const suite = source?.split(' ')[1]?.split('/')[0];
     return found === name && version && suite ? [{ version, suite }] : [];
   });
-  const isBackport = ({ suite }: PackageVersion) => Number(suite.endsWith('-backports'));
-  return versions.sort((a, b) => isBackport(a) - isBackport(b));
+  const rank = ({ suite }: PackageVersion) =>
+    further.includes(suite) ? 2 : Number(suite.endsWith('-backports'));
+  return versions.sort((a, b) => rank(a) - rank(b));
+}
+
+/** Reads which packages `apt-get -s install` would install: `Inst NAME [OLD] (NEW ...)`. */
+export function parseInstallations(text: string): string[] {
+  return [...text.matchAll(/^Inst (\S+)/gm)].map(([, name]) => name ?? '');
+}
+
+/** Packages of all ages agree on where files are once the old directories lead to the new ones. */
+async function mergeUsr(directory: string): Promise<void> {
+  for (const name of ['bin', 'sbin', 'lib', 'lib64']) {
+    await mkdir(join(directory, 'usr', name), { recursive: true });
+    if (!existsSync(join(directory, name))) await symlink(`usr/${name}`, join(directory, name));
+  }
 }
 
 function configuration(parts: string, lists: string): string {
@@ -149,8 +178,8 @@ function configuration(parts: string, lists: string): string {
     `Dir::Etc::sourceparts "${parts}";`,
     `Dir::State::lists "${lists}";`,
     // The caches beside the machine's lists do not belong to these.
-    'Dir::Cache::pkgcache "";',
-    'Dir::Cache::srcpkgcache "";',
+    `Dir::Cache::pkgcache "${join(lists, '..', 'pkgcache.bin')}";`,
+    `Dir::Cache::srcpkgcache "${join(lists, '..', 'srcpkgcache.bin')}";`,
     // apt's own user cannot write to a directory below somebody's home.
     'APT::Sandbox::User "root";',
     'Acquire::Languages "none";',
@@ -170,11 +199,6 @@ function readMachineSources(): AptSource[] {
   return ['/etc/apt/sources.list', ...parts]
     .filter((path) => existsSync(path))
     .flatMap((path) => parseSources(path, readFileSync(path, 'utf8')));
-}
-
-/** sudo without a terminal must fail rather than wait for a password. */
-function nonInteractive(): string[] {
-  return process.stdin.isTTY ? [] : ['-n'];
 }
 
 function noArchive(distribution: Distribution): LabError {

@@ -16,3 +16,8 @@ function majorMinor(version: string): [major: number, minor: number] {
   const match = /^(?:\d+:)?(\d+)(?:\.(\d+))?/.exec(version);
   return [Number(match?.[1] ?? 0), Number(match?.[2] ?? 0)];
 }
+
+/** A version without Debian's epoch: `11.1.3+ds-1` for `1:11.1.3+ds-1`. */
+export function withoutEpoch(version: string): string {
+  return version.replace(/^\d+:/, '');
+}
