@@ -2,10 +2,8 @@ import { LabError } from '../errors';
 
 /** The IOMMU of a guest, and what its kernel has to know and load for it. */
 export interface Iommu {
-  /** QEMU's arguments that come before those of devices. */
-  before: readonly string[];
-  /** And after: what takes the next free slot must not have that of a device under test. */
-  after: readonly string[];
+  /** QEMU's arguments, to come before those of devices: it translates for what is plugged in later. */
+  arguments: readonly string[];
   /** Parameters of the guest's kernel. */
   parameters: readonly string[];
   /** Modules to load before those of VFIO, unless they are built in. */
@@ -17,8 +15,6 @@ export interface Iommu {
 interface Kind {
   /** A device of QEMU, with properties. */
   device?: string;
-  /** Whether QEMU puts a function of its own for it on the bus, at the next free slot. */
-  takesSlot?: boolean;
   parameters: readonly string[];
   modules: readonly string[];
   remapsInterrupts: boolean;
@@ -32,10 +28,9 @@ const kinds = {
     modules: [],
     remapsInterrupts: true,
   },
-  /** AMD-Vi. */
+  /** AMD-Vi. It translates for emulated devices with `dma-remap` only (QEMU 11). QEMU gives it a function on the bus, at the first free slot. */
   amd: {
-    device: 'amd-iommu,intremap=on,xtsup=on',
-    takesSlot: true,
+    device: 'amd-iommu,intremap=on,xtsup=on,dma-remap=on',
     parameters: [],
     modules: [],
     remapsInterrupts: true,
@@ -73,11 +68,9 @@ export function parseIommu(spec: string): Iommu {
       hint: 'give intel, amd or virtio, each with properties after a comma if wanted, or none',
     });
   }
-  const { device, takesSlot, parameters, modules, remapsInterrupts } = kind;
-  const args = device === undefined ? [] : ['-device', `${device}${properties}`];
+  const { device, parameters, modules, remapsInterrupts } = kind;
   return {
-    before: takesSlot ? [] : args,
-    after: takesSlot ? args : [],
+    arguments: device === undefined ? [] : ['-device', `${device}${properties}`],
     // Without interrupt remapping, VFIO takes devices only where that risk was accepted.
     parameters: remapsInterrupts
       ? parameters

@@ -33,7 +33,7 @@ export function qemuArguments(machine: Machine): string[] {
     ...['-cpu', 'max', '-smp', String(machine.cpus), '-m', machine.memory],
     // Without this, the kernel finds that a reset of the link below a port does not come back up.
     ...['-global', 'pcie-root-port.x-speed=5'],
-    ...machine.iommu.before,
+    ...machine.iommu.arguments,
     ...socket('qmp'),
     ...['-mon', 'chardev=qmp,mode=control'],
     ...socket('console'),
@@ -47,7 +47,6 @@ export function qemuArguments(machine: Machine): string[] {
     ...share(SHARES.root, '/', 'readonly=on,', '0x1d'),
     ...(machine.out === undefined ? [] : share(SHARES.out, machine.out, '', '0x1e')),
     ...deviceArguments(machine.devices),
-    ...machine.iommu.after,
     ...machine.qemuArgs,
     ...['-kernel', machine.kernelImage, '-initrd', machine.initramfs],
     ...['-append', kernelParameters(machine).join(' ')],
