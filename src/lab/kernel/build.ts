@@ -45,8 +45,6 @@ export async function compileKernel(build: KernelBuild): Promise<string> {
           KCONFIG_ALLCONFIG: kernelConfigPath(),
           KBUILD_BUILD_USER: 'vfio',
           KBUILD_BUILD_HOST: 'lab',
-          // Nobody reads warnings about code of others, and gcc spends a twentieth of its time on them.
-          KCFLAGS: '-w',
         },
         onLine,
       },
@@ -56,7 +54,8 @@ export async function compileKernel(build: KernelBuild): Promise<string> {
   await make('configuring the kernel', ['allnoconfig']);
   await requireOptions(join(objects, '.config'));
 
-  const jobs = availableParallelism();
+  // One more than there are processors, as each waits for files now and then.
+  const jobs = availableParallelism() + 1;
   progress(`compiling, ${jobs} files at a time`);
   const counter = new CompilationProgress(progress, await countObjects(objects));
   await make('compiling the kernel', [`-j${jobs}`, 'bzImage', 'modules', 'headers'], (line) =>

@@ -27,7 +27,7 @@ export interface LabKernelOptions {
  * built already: a kernel with what no distribution's has (iommufd, VFIO character devices and
  * no-IOMMU mode, mediated devices, a mock IOMMU). Takes some minutes and 2 GB, of which 30 MB remain.
  * Tools that are missing are unpacked beside it; nothing is installed. A build that was interrupted,
- * however that came about, is taken up where it was.
+ * however that came about, is taken up where it was; one that failed is removed.
  *
  * @throws LabError `LAB_SETUP`; the signal's reason if that ended it
  */
@@ -41,7 +41,9 @@ export async function buildLabKernel(options: LabKernelOptions): Promise<LabKern
     signal,
   );
   const start = Date.now();
-  const version = interruptedBuild() ?? (await fetchUnlessBuilt(options));
+  const interrupted = interruptedBuild();
+  if (interrupted) progress(`going on with the build of the lab kernel ${interrupted}`);
+  const version = interrupted ?? (await fetchUnlessBuilt(options));
   const kernel = labKernel(version);
   if (existsSync(kernel.image)) return kernel;
   const directory = buildDirectory(version);
@@ -53,7 +55,11 @@ export async function buildLabKernel(options: LabKernelOptions): Promise<LabKern
     progress('unpacking the source');
     await unpackSource({ ...context, tar: await sourceTar(directory), target: source });
   }
-  const result = await compileKernel({ ...context, directory });
+  const result = await compileKernel({ ...context, directory }).catch(async (error) => {
+    // To go on with what has failed would only fail again.
+    if (error instanceof LabError) await removeTree(buildsDirectory());
+    throw error;
+  });
   await mkdir(labKernelsDirectory(), { recursive: true });
   await rename(result, dirname(kernel.image));
   await removeTree(buildsDirectory());

@@ -7,14 +7,18 @@ import type { BuildTools } from './build-tools';
  * Makefiles stay, so that kconfig knows every option.
  */
 const LEFT_OUT = [
-  ...['arm', 'arm64', 'mips', 'powerpc', 'm68k', 's390', 'sparc', 'sh', 'riscv', 'loongarch'].map(
-    (architecture) => `*/arch/${architecture}/*`,
-  ),
-  ...['gpu', 'media', 'net/wireless', 'scsi', 'accel', 'infiniband', 'staging', 'iio', 'clk'].map(
-    (drivers) => `*/drivers/${drivers}/*.[ch]`,
-  ),
-  ...['*/Documentation/*/*', '*/sound/soc/*.[ch]', '*/tools/perf/*', '*/tools/testing/*'],
-];
+  ...'arm arm64 mips powerpc m68k s390 sparc sh riscv loongarch'.split(' ').map(architecture),
+  ...'gpu media net/wireless scsi accel infiniband staging iio clk'.split(' ').map(drivers),
+  ...['*/sound/soc/*.[ch]', '*/Documentation/*/*', '*/tools/perf/*', '*/tools/testing/*'],
+].flat();
+
+function architecture(name: string): string[] {
+  return [`*/arch/${name}/*.[chS]`, `*/arch/${name}/*.dts*`];
+}
+
+function drivers(place: string): string {
+  return `*/drivers/${place}/*.[ch]`;
+}
 
 export interface SourceUnpacking extends BuildContext {
   tar: string;
