@@ -1,6 +1,6 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 import { LabError } from './errors';
 import type { GuestCommand } from './guest/init';
@@ -69,12 +69,13 @@ export function planLab(options: LabOptions): LabPlan {
   const memory = options.memory ?? '2G';
   checkCommand(options.command);
   checkMemory(memory, devices);
-  const env = options.env ?? guestEnvironment(process.env);
+  const cwd = resolve(options.cwd ?? '.');
+  const env = options.env ?? guestEnvironment(process.env, cwd);
   checkEnvironment(env);
   const out = options.out === undefined ? undefined : makeDirectory(resolve(options.out));
   return {
     kernel: options.kernel ?? 'stock',
-    guest: { command: options.command, cwd: resolve(options.cwd ?? '.'), env, out },
+    guest: { command: options.command, cwd, env, out },
     machine: {
       devices,
       memory,
@@ -92,21 +93,23 @@ export function planLab(options: LabOptions): LabPlan {
 }
 
 /**
- * What of an environment the guest gets: PATH (with the system directories, which hold modprobe),
- * HOME, TERM, LANG, CI, FORCE_COLOR, NO_COLOR, and all of NODE_* and VFIO_*.
+ * What of an environment the guest gets: PATH (after the programs of npm packages in `cwd`, and with
+ * the system directories, which hold modprobe), HOME, TERM, COLORTERM, LANG, CI, FORCE_COLOR,
+ * NO_COLOR, and all of NODE_* and VFIO_*.
  */
 export function guestEnvironment(
   environment: Readonly<Record<string, string | undefined>>,
+  cwd = process.cwd(),
 ): Record<string, string> {
   const passed: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment)) {
     if (value === undefined) continue;
-    if (/^(HOME|TERM|LANG|CI|FORCE_COLOR|NO_COLOR|NODE_\w+|VFIO_\w+)$/.test(name)) {
+    if (/^(HOME|TERM|COLORTERM|LANG|CI|FORCE_COLOR|NO_COLOR|NODE_\w+|VFIO_\w+)$/.test(name)) {
       passed[name] = value;
     }
   }
   const directories = (environment.PATH ?? '/usr/local/bin:/usr/bin:/bin').split(':');
-  const path = new Set([...directories, '/usr/sbin', '/sbin']);
+  const path = new Set([join(cwd, 'node_modules/.bin'), ...directories, '/usr/sbin', '/sbin']);
   return { ...passed, PATH: [...path].join(':') };
 }
 

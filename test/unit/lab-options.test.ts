@@ -69,7 +69,7 @@ test.each([
 });
 
 test('guestEnvironment passes what a command needs and nothing that is secret', () => {
-  const env = guestEnvironment({
+  const environment = {
     PATH: '/opt/node/bin:/usr/bin:/usr/sbin',
     HOME: '/home/u',
     NODE_ENV: 'test',
@@ -77,9 +77,9 @@ test('guestEnvironment passes what a command needs and nothing that is secret', 
     AWS_SECRET_ACCESS_KEY: 'x',
     NPM_TOKEN: 'x',
     LD_PRELOAD: 'x',
-  });
-  expect(env).toEqual({
-    PATH: '/opt/node/bin:/usr/bin:/usr/sbin:/sbin',
+  };
+  expect(guestEnvironment(environment, '/work')).toEqual({
+    PATH: '/work/node_modules/.bin:/opt/node/bin:/usr/bin:/usr/sbin:/sbin',
     HOME: '/home/u',
     NODE_ENV: 'test',
     VFIO_DEBUG: '1',

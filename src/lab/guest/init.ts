@@ -27,7 +27,8 @@ const die = `die() {
 }`;
 
 /**
- * The initramfs' /init: loads modules, mounts the host's files read-only and continues there.
+ * The initramfs' /init: loads modules, mounts the host's files below a tmpfs that takes what is
+ * written, and continues there.
  * Sources ${STAGE1}/config, which sets lab_modules, lab_cwd, lab_out and lab_token.
  */
 export const INIT = `#!${STAGE1}/bin/sh
@@ -44,26 +45,23 @@ while read -r module parameters; do
   insmod ${STAGE1}/modules/$module $parameters || die "cannot load the module $module"
 done <${STAGE1}/modules.list
 
-mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose ${SHARES.root} /root ||
+mkdir -p /host /written
+mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose ${SHARES.root} /host ||
   die 'cannot mount the files of the host'
+mount -t tmpfs -o mode=755 tmpfs /written && mkdir /written/files /written/work
+mount -t overlay -o lowerdir=/host,upperdir=/written/files,workdir=/written/work,redirect_dir=on overlay /root ||
+  die 'cannot make the files of the host writable'
+# The overlay keeps both.
+umount /host /written
 
 if [ -n "$lab_modules" ]; then
-  if [ ! -d /root/lib/modules ]; then
-    # A host without kernel packages has no such directory, and its files are read-only.
-    mkdir -p /lib/modules
-    mount -t overlay -o ro,lowerdir=/lib:/root/lib overlay /root/lib ||
-      die 'cannot make a place for /lib/modules'
-  fi
+  mkdir -p /root/lib/modules
   mount --bind "/root$lab_modules" /root/lib/modules || die "cannot see $lab_modules"
 fi
 
 mount -t tmpfs -o mode=755 tmpfs /root/run
-mkdir -p /root${STAGE2}/tmp/upper /root${STAGE2}/tmp/work
-chmod 1777 /root${STAGE2}/tmp/upper
+mkdir -p /root${STAGE2}
 cp -a ${STAGE1}/. /root${STAGE2}
-# /tmp shows the host's files (a work tree may lie there); what is written stays in the guest.
-mount -t overlay -o lowerdir=/root/tmp,upperdir=/root${STAGE2}/tmp/upper,workdir=/root${STAGE2}/tmp/work overlay /root/tmp ||
-  mount -t tmpfs -o mode=1777 tmpfs /root/tmp
 
 mount --move /dev /root/dev
 mount --move /proc /root/proc
