@@ -20,6 +20,9 @@ import { prepareLab } from './setup';
 /** Seconds a guest gets until it is ready for commands; a boot takes 5 to 10 without KVM. */
 const BOOT_TIMEOUT = 180;
 
+/** Where no mounts can be made; docs/lab.md has what follows from it. */
+const HIDDEN_BY_GUEST = '; only the guest hides keys and passwords, see docs/lab.md';
+
 /**
  * Boots a VM, and resolves when it is ready for commands. The set-up (QEMU, kernel, busybox) comes
  * first if it has not happened yet; see prepareLab().
@@ -54,7 +57,8 @@ export async function startLab(options: LabOptions = {}): Promise<Lab> {
       kernelImage: tools.kernel.image,
       initramfs,
     });
-    plan.progress(bootNotice(accelerator), 'boot');
+    const caveat = view.hidden.length > 0 ? HIDDEN_BY_GUEST : '';
+    plan.progress(bootNotice(accelerator) + caveat, 'boot');
     const command = [...view.enter, ...BOUND_TO_KEEPER, tools.qemu, ...args];
     vm = new Vm(directory, command, plan.onConsole);
     const lab = new Lab(vm, plan, { id, directory });
