@@ -9,10 +9,10 @@ import { fileURLToPath } from 'node:url';
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
 /** Runs a command in the project's root; its status, or 1 if it could not be run. */
-export function run(command, args, env = {}) {
+export function run(command, args, env = {}, stdin = 'inherit') {
   const { status } = spawnSync(command, args, {
     cwd: root,
-    stdio: 'inherit',
+    stdio: [stdin, 'inherit', 'inherit'],
     env: { ...process.env, ...env },
   });
   return status ?? 1;
@@ -23,8 +23,9 @@ export function tool(name, args, env = {}) {
   return run(process.execPath, [join(root, 'node_modules', name), ...args], env);
 }
 
+/** Without stdin, so that Ctrl-C on a terminal ends this as well, and not only what the guest runs. */
 export function cli(args) {
-  return run(process.execPath, [join(root, 'dist/cli.js'), ...args]);
+  return run(process.execPath, [join(root, 'dist/cli.js'), ...args], {}, 'ignore');
 }
 
 /** When a file, a directory or anything below it was last changed; 0 if there is no such thing. */

@@ -1,5 +1,4 @@
-import { constants } from 'node:os';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import {
   DEFAULT_DEVICES,
   guestEnvironment,
@@ -9,13 +8,15 @@ import {
   presetNames,
   startLab,
 } from '../lab';
-import { printError } from './errors';
 import { labKernelCommand } from './lab-kernel';
+import { type CommandFlags, collect, integer, withCommandOptions } from './lab-options';
+import { labExecCommand, labPsCommand, labStopCommand } from './lab-running';
+import { failed, planSession, runSession, Signals } from './lab-session';
 import { setup } from './lab-setup';
-import { LAB_FAILED, progress } from './lab-status';
+import { LAB_FAILED, progress, StartNotice } from './lab-status';
 
 /** The options of `vfio lab`, as commander hands them over. */
-interface LabFlags {
+interface LabFlags extends CommandFlags {
   device?: string[];
   memory?: string;
   cpus?: number;
@@ -24,9 +25,9 @@ interface LabFlags {
   qemu?: string;
   qemuArg?: string[];
   append?: string;
-  env?: Record<string, string>;
   out?: string;
-  timeout?: number;
+  hide?: string[];
+  keep?: true;
   verbose?: true;
 }
 
@@ -37,10 +38,11 @@ interface LabFlags {
  *   `lab -- setup` and `lab setup` would be the same
  */
 export function labCommand(guestCommand: readonly string[]): Command {
-  const lab = new Command('lab')
-    .description('run a command as root in a nested VM with an IOMMU and PCI devices')
-    .usage('[options] -- COMMAND [ARG...]')
-    .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : LAB_FAILED))
+  const lab = withCommandOptions(new Command('lab'))
+    .description('run a command, or a shell, as root in a nested VM with an IOMMU and PCI devices')
+    .usage('[options] [-- COMMAND [ARG...]]')
+    // Those of exec are its own, though lab has options of the same names.
+    .enablePositionalOptions()
     .option(
       '--device <SPEC>',
       `device to plug in, repeatable; replaces ${DEFAULT_DEVICES}`,
@@ -56,9 +58,13 @@ export function labCommand(guestCommand: readonly string[]): Command {
     .option('--qemu <PATH>', 'QEMU 8.0 or newer to use instead of the one that the set-up unpacked')
     .option('--append <CMDLINE>', 'parameters to add to the kernel command line')
     .option('--qemu-arg <ARG>', 'argument to add to those of QEMU, repeatable', collect)
-    .option('--env <NAME[=VALUE]>', 'variable to pass, repeatable', variable)
-    .option('--out <DIR>', 'directory that the guest may write to')
-    .option('--timeout <S>', 'seconds the command may take, 0 for no limit (default: 600)', number)
+    .option('--out <DIR>', 'directory whose changes reach this machine')
+    .option(
+      '--hide <PATH>',
+      'file or directory that the guest is to see as empty, repeatable',
+      collect,
+    )
+    .option('--keep', 'leave the VM running after the command, for vfio lab exec')
     .option('--verbose', 'show the console of the guest and what the set-up does')
     .addHelpText('after', help)
     .action(async (flags: LabFlags) => {
@@ -70,10 +76,17 @@ export function labCommand(guestCommand: readonly string[]): Command {
     .action(async () => {
       process.exitCode = await setup(lab.opts<LabFlags>());
     });
-  return lab.addCommand(labKernelCommand());
+  return lab
+    .addCommand(labKernelCommand())
+    .addCommand(labExecCommand(guestCommand))
+    .addCommand(labPsCommand())
+    .addCommand(labStopCommand());
 }
 
 const help = `
+Without COMMAND, a shell on this terminal. Ctrl-] three times within a second ends a VM that does
+not answer.
+
 SPEC is ${presetNames.join(', ')}, each with device properties after a comma if
 wanted (edu,dma_mask=0xffffffff), or anything that QEMU's -device takes.
 
@@ -81,19 +94,22 @@ KERNEL is the distribution's (stock), one with iommufd, VFIO character devices, 
 mediated devices (lab; see vfio lab kernel), the one that this machine runs (host), or a file with
 its modules in lib/modules beside it.
 
-The guest sees the files of this machine read-only at the same paths, and starts in the same
-directory. What it writes to /tmp is lost with it; --out is where results go. vfio-pci is loaded,
-no device is bound yet. There is no network. Passed from the environment: PATH, HOME, TERM, LANG,
+The guest sees the files of this machine at the same paths, and starts in the same directory. It may
+write anywhere, and what it writes is lost with it, except in --out. Keys and passwords in the usual
+places are left out (docs/lab.md has the list). vfio-pci is loaded, no device is bound yet. There is
+no network. Passed from the environment: PATH (after node_modules/.bin), HOME, TERM, COLORTERM, LANG,
 CI, FORCE_COLOR, NO_COLOR, NODE_* and VFIO_*.
 
 The exit status is that of COMMAND. It is ${LAB_FAILED} if the VM dies, panics, or takes too long.`;
 
-async function run(command: readonly string[], flags: LabFlags): Promise<number> {
+async function run(guestCommand: readonly string[], flags: LabFlags): Promise<number> {
   let lab: Lab | undefined;
-  const signals = forwardSignals(() => lab);
+  const notice = new StartNotice();
+  const end = () => void lab?.close();
+  using signals = new Signals(end);
   try {
+    const session = planSession(guestCommand, flags.tty);
     lab = await startLab({
-      command,
       devices: flags.device,
       memory: flags.memory,
       cpus: flags.cpus,
@@ -104,79 +120,31 @@ async function run(command: readonly string[], flags: LabFlags): Promise<number>
       qemuArgs: flags.qemuArg,
       env: { ...guestEnvironment(process.env), ...flags.env },
       out: flags.out,
-      timeout: flags.timeout,
+      hide: flags.hide,
       onConsole: flags.verbose && ((text) => process.stderr.write(text)),
-      progress,
+      progress: notice.report,
     });
-    return (await lab.exit).status;
+    notice.done();
+    const host = { spawn: lab.spawn.bind(lab), end };
+    const status = await runSession(session, host, signals, { timeout: flags.timeout });
+    if (flags.keep) await keep(lab);
+    return status;
   } catch (error) {
-    if (signals.last !== undefined) return 128 + constants.signals[signals.last];
-    if (isBrokenPipe(error)) return 128 + constants.signals.SIGPIPE;
-    printError(error);
-    return LAB_FAILED;
+    if (flags.keep && lab && isOfCommand(error)) await keep(lab);
+    return failed(error, signals);
   } finally {
-    await lab?.close();
-    signals.restore();
+    notice.done();
+    if (!flags.keep) await lab?.close();
   }
 }
 
-/**
- * The first SIGINT or SIGTERM goes to the command in the guest, which may clean up and whose status
- * is reported as ever. The second one, or one before there is a command, ends the VM.
- */
-function forwardSignals(current: () => Lab | undefined): {
-  last: NodeJS.Signals | undefined;
-  restore(): void;
-} {
-  const names: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
-  let forwarded = false;
-  const onSignal = (name: NodeJS.Signals): void => {
-    const lab = current();
-    if (lab === undefined) process.exit(128 + constants.signals[name]);
-    if (forwarded) {
-      state.last = name;
-      void lab.close();
-    } else {
-      forwarded = true;
-      lab.signal(name);
-    }
-  };
-  const state = {
-    last: undefined as NodeJS.Signals | undefined,
-    restore: () => {
-      for (const name of names) process.off(name, onSignal);
-    },
-  };
-  for (const name of names) process.on(name, onSignal);
-  return state;
+async function keep(lab: Lab): Promise<void> {
+  await lab.keep();
+  progress(`${lab.id} runs on: vfio lab exec ${lab.id} -- COMMAND, vfio lab stop ${lab.id}`);
 }
 
-/** `vfio lab -- ... | head` ends as quietly as any other command does there. */
-function isBrokenPipe(error: unknown): boolean {
-  const cause = error instanceof LabError && error.code === 'LAB_OUTPUT' ? error.cause : undefined;
-  return cause instanceof Error && 'code' in cause && cause.code === 'EPIPE';
-}
-
-function collect(value: string, previous: string[] = []): string[] {
-  return [...previous, value];
-}
-
-function variable(text: string, previous: Record<string, string> = {}): Record<string, string> {
-  const equals = text.indexOf('=');
-  if (equals > 0) return { ...previous, [text.slice(0, equals)]: text.slice(equals + 1) };
-  const value = process.env[text];
-  if (value === undefined) throw new InvalidArgumentError('It is not set here; give NAME=VALUE.');
-  return { ...previous, [text]: value };
-}
-
-function number(text: string): number {
-  const value = text.trim() === '' ? Number.NaN : Number(text);
-  if (!Number.isFinite(value)) throw new InvalidArgumentError('Not a number.');
-  return value;
-}
-
-function integer(text: string): number {
-  const value = number(text);
-  if (!Number.isInteger(value)) throw new InvalidArgumentError('Not an integer.');
-  return value;
+/** A failure after which the VM is as good as before. */
+function isOfCommand(error: unknown): boolean {
+  const codes = ['LAB_TIMEOUT', 'LAB_OUTPUT', 'LAB_ARGUMENT'];
+  return error instanceof LabError && codes.includes(error.code);
 }

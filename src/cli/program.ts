@@ -38,7 +38,9 @@ export async function loadProgram(
   const wanted = commandNames.filter((known) => known === name);
   const program = new Command('vfio')
     .description('user-space device drivers on Linux VFIO')
-    .version(version(), '--version');
+    .version(version(), '--version')
+    // What follows a command's name is that command's, as its subcommands expect.
+    .enablePositionalOptions();
   if (name === '--version') return program;
   for (const known of wanted.length > 0 ? wanted : commandNames) {
     program.addCommand(await loaders[known]!(guestCommand));

@@ -3,11 +3,13 @@
  * - `LAB_ARGUMENT`: an option is wrong; nothing was started
  * - `LAB_SETUP`: QEMU, the kernel or another package is missing and could not be fetched
  * - `LAB_QEMU`: QEMU refused its command line or failed to start
- * - `LAB_BOOT`: the guest did not get as far as starting the command
+ * - `LAB_BOOT`: the guest did not get as far as being ready for commands
  * - `LAB_PANIC`: the guest kernel panicked, oopsed or locked up
  * - `LAB_DIED`: the VM ended before the command did
- * - `LAB_TIMEOUT`: the command ran longer than allowed
- * - `LAB_OUTPUT`: the command's output cannot be delivered, such as to a closed pipe
+ * - `LAB_TIMEOUT`: the command ran longer than allowed, and was killed; the lab is as it was
+ * - `LAB_OUTPUT`: the command's output cannot be delivered, such as to a closed pipe; the same holds
+ * - `LAB_BUSY`: as many commands run in the lab as it can take
+ * - `LAB_GONE`: no lab with that ID is running
  * - `LAB_CLOSED`: `close()` ended the VM before the command did
  */
 export type LabErrorCode =
@@ -19,6 +21,8 @@ export type LabErrorCode =
   | 'LAB_DIED'
   | 'LAB_TIMEOUT'
   | 'LAB_OUTPUT'
+  | 'LAB_BUSY'
+  | 'LAB_GONE'
   | 'LAB_CLOSED';
 
 /** A failure of the lab itself, as opposed to a non-zero status of the command inside it. */

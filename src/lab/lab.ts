@@ -1,119 +1,110 @@
-import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Readable, Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { type CommandOptions, planCommand } from './commands/command-options';
+import { type CommandHost, LabCommand, type LabExit } from './commands/lab-command';
+import { Slot } from './commands/slots';
 import { LabError } from './errors';
 import { buildInitramfs } from './guest/initramfs';
-import { UntilToken } from './guest/until-token';
-import { eachLine } from './lines';
-import { chooseAccelerator } from './machine/accelerator';
+import { hiddenPaths } from './host-files/hidden';
+import { viewOfHost } from './host-files/view';
+import { bootNotice, chooseAccelerator } from './machine/accelerator';
+import { BOUND_TO_KEEPER } from './machine/keeper';
 import { kernelParameters, qemuArguments } from './machine/qemu';
 import type { QmpClient } from './machine/qmp';
 import { Vm, type VmEnd } from './machine/vm';
 import { type LabOptions, type LabPlan, planLab } from './options';
+import { makeVmDirectory, removeVmDirectory } from './running/directory';
+import { writeRecord } from './running/registry';
 import { prepareLab } from './setup';
 
-/** Seconds a guest gets to start the command; a boot takes 5 to 10 without KVM. */
+/** Seconds a guest gets until it is ready for commands; a boot takes 5 to 10 without KVM. */
 const BOOT_TIMEOUT = 180;
 
-/** How the command ended: its exit status, or 128 + N if signal N killed it. */
-export interface LabExit {
-  status: number;
-}
+/** Where no mounts can be made; docs/lab.md has what follows from it. */
+const HIDDEN_BY_GUEST = '; only the guest hides keys and passwords, see docs/lab.md';
 
 /**
- * Boots a VM that runs one command, and resolves when the command has started. The set-up
- * (QEMU, kernel, busybox) comes first if it has not happened yet; see prepareLab().
+ * Boots a VM, and resolves when it is ready for commands. The set-up (QEMU, kernel, busybox) comes
+ * first if it has not happened yet; see prepareLab().
  *
- * The guest sees the host's files read-only at the same paths, `out` writable; what it writes to
- * /tmp is lost with it. The command runs as root without a network, a login or a terminal. vfio-pci
- * is loaded; no device is bound to any driver.
+ * The guest sees the host's files at the same paths, secrets left out; what it writes to them is
+ * lost with it, except in `out`. Commands run as root without a network or a login. vfio-pci is
+ * loaded; no device is bound to any driver.
  *
- * @throws LabError if an option is wrong, or the guest does not get as far as the command
+ * @throws LabError if an option is wrong, or the guest does not get ready
  */
-export async function startLab(options: LabOptions): Promise<Lab> {
+export async function startLab(options: LabOptions = {}): Promise<Lab> {
   const plan = planLab(options);
-  const tools = await prepareLab(plan);
-  const token = `\x01vfio-lab-${randomBytes(16).toString('hex')}\x01`;
-  const initramfs = await buildInitramfs(
-    tools.kernel,
-    tools.busybox,
-    {
-      ...plan.guest,
-      modulesDir: tools.kernel.modules?.directory,
-      token,
-    },
-    { early: plan.machine.iommu.modules, parameters: kernelParameters(plan.machine) },
-  );
-  const directory = await mkdtemp(join(tmpdir(), 'vfio-lab-'));
+  const progress = (line: string) => plan.progress(line, 'set-up');
+  const tools = await prepareLab({ ...plan, progress });
+  const { id, directory } = makeVmDirectory();
+  let vm: Vm | undefined;
   try {
-    const initramfsFile = join(directory, 'initramfs.cpio');
-    await writeFile(initramfsFile, initramfs);
+    const accelerator = chooseAccelerator();
+    const view = await viewOfHost(directory, hiddenPaths(plan.hide));
+    const initramfs = join(directory, 'initramfs.cpio');
+    const layout = {
+      modulesDir: tools.kernel.modules?.directory,
+      out: plan.machine.out,
+      hidden: view.hidden,
+    };
+    const modules = {
+      early: plan.machine.iommu.modules,
+      parameters: kernelParameters(plan.machine),
+    };
+    const packed = await buildInitramfs(tools.kernel, tools.busybox, layout, modules);
+    await writeFile(initramfs, packed);
     const args = qemuArguments({
       ...plan.machine,
-      accelerator: chooseAccelerator(),
+      accelerator,
+      directory,
+      root: view.root,
       kernelImage: tools.kernel.image,
-      initramfs: initramfsFile,
+      initramfs,
     });
-    const lab = new Lab(new Vm(tools.qemu, args, plan.onConsole), plan, token);
-    // QEMU has read the initramfs once its monitor answers.
-    await Promise.race([lab.qmp.ready, lab.exit]).catch(() => {});
-    await rm(directory, { recursive: true, force: true });
-    await lab.started;
+    const caveat = view.hidden.length > 0 ? HIDDEN_BY_GUEST : '';
+    plan.progress(bootNotice(accelerator) + caveat, 'boot');
+    const command = [...view.enter, ...BOUND_TO_KEEPER, ...tools.qemu.command, ...args];
+    vm = new Vm(directory, command, tools.qemu.env, plan.onConsole);
+    const lab = new Lab(vm, plan, { id, directory });
+    await lab.ready;
+    // QEMU has long read it.
+    await rm(initramfs, { force: true });
+    writeRecord(directory, {
+      pid: lab.pid!,
+      started: Date.now(),
+      kernel: tools.kernel.modules?.release ?? tools.kernel.image,
+      devices: plan.machine.devices,
+    });
     return lab;
-  } finally {
-    await rm(directory, { recursive: true, force: true });
+  } catch (error) {
+    vm?.kill();
+    await vm?.ended;
+    removeVmDirectory(directory);
+    throw error;
   }
 }
 
-/** A VM that runs a command; made by {@link startLab}. */
+/** A VM to run commands in; made by {@link startLab}. */
 export class Lab implements AsyncDisposable {
-  /** Resolves when the command has ended and all its output was delivered. */
-  readonly exit: Promise<LabExit>;
-  /** @internal resolves when the command has started */
-  readonly started: Promise<void>;
+  /** Names it among the labs of this user. */
+  readonly id: string;
+  /** @internal resolves when the guest is ready for commands */
+  readonly ready: Promise<void>;
   readonly #vm: Vm;
+  readonly #plan: LabPlan;
+  readonly #host: CommandHost;
   /** Why this side ended the VM, if it did. */
   #verdict: LabError | undefined;
-  #hasStarted = false;
+  #isReady = false;
 
   /** @internal */
-  constructor(vm: Vm, plan: LabPlan, token: string) {
+  constructor(vm: Vm, plan: LabPlan, { id, directory }: { id: string; directory: string }) {
+    this.id = id;
     this.#vm = vm;
-    const bootTimer = this.#endAfter(BOOT_TIMEOUT, 'LAB_BOOT', 'the guest did not finish booting');
-    let commandTimer: NodeJS.Timeout | undefined;
-    let onStarted: () => void = () => {};
-    const status = new Promise<number>((resolve) => {
-      eachLine(vm.control, (line) => {
-        if (line === 'started') {
-          this.#hasStarted = true;
-          clearTimeout(bootTimer);
-          commandTimer = this.#endAfter(plan.timeout, 'LAB_TIMEOUT', 'the command did not finish');
-          onStarted();
-        }
-        const exit = /^exit (\d+)$/.exec(line);
-        if (exit) resolve(Number(exit[1]));
-      });
-    });
-    const output = Promise.all([
-      this.#deliver(vm.stdout, plan.stdout, token),
-      this.#deliver(vm.stderr, plan.stderr, token),
-    ]);
-    this.exit = this.#outcome(Promise.all([status, output])).finally(() => {
-      clearTimeout(bootTimer);
-      clearTimeout(commandTimer);
-    });
-    this.started = Promise.race([
-      new Promise<void>((resolve) => {
-        onStarted = resolve;
-      }),
-      this.exit.then(() => {}),
-    ]);
-    // Both are for the caller to await; neither may end the process if he does not.
-    this.exit.catch(() => {});
-    this.started.catch(() => {});
+    this.#plan = plan;
+    this.#host = { directory, failure: async () => this.#failure(await vm.ended) };
+    this.ready = this.#boot();
   }
 
   /** QEMU's monitor, for hotplug and error injection. */
@@ -126,60 +117,73 @@ export class Lab implements AsyncDisposable {
     return this.#vm.pid;
   }
 
-  /** Sends a signal (`SIGINT`) to the command's process group in the guest. */
-  signal(name: NodeJS.Signals): void {
-    this.#vm.control.write(`${name.replace(/^SIG/, '')}\n`);
+  /**
+   * Runs a command and resolves when it has ended. Several can run at a time; what one leaves
+   * running is killed when it ends.
+   *
+   * @throws LabError if it cannot be started, or has no end: `LAB_TIMEOUT` (it is killed, the lab
+   *   stays), `LAB_PANIC`, `LAB_DIED`, `LAB_CLOSED`
+   */
+  async run(command: readonly string[], options: CommandOptions = {}): Promise<LabExit> {
+    return (await this.spawn(command, options)).exit;
   }
 
-  /** Ends the VM if it still runs (`exit` then rejects with `LAB_CLOSED`). Idempotent. */
+  /** Starts a command, see run(); resolves when it runs. */
+  async spawn(command: readonly string[], options: CommandOptions = {}): Promise<LabCommand> {
+    return LabCommand.start(this.#host, planCommand(command, options, this.#plan));
+  }
+
+  /**
+   * Lets the VM live on when this process ends, for attachLab() and `vfio lab exec`. From then on
+   * this process does not wait for it.
+   */
+  async keep(): Promise<void> {
+    await this.#vm.keep();
+  }
+
+  /** Ends the VM if it still runs; its commands then reject with `LAB_CLOSED`. Idempotent. */
   async close(): Promise<void> {
     this.#end(new LabError('LAB_CLOSED', 'the lab was closed before its command had ended'));
     await this.#vm.ended;
-    await this.exit.catch(() => {});
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
 
-  /** The status once it and all output are here; else why the VM ended without them. */
-  async #outcome(complete: Promise<[number, unknown]>): Promise<LabExit> {
-    const result = await Promise.race([complete, this.#vm.ended]);
-    if (!Array.isArray(result)) throw this.#failure(result);
-    await this.#vm.qmp.execute('quit').catch(() => {});
-    await this.#vm.ended;
-    return { status: result[0] };
+  async #boot(): Promise<void> {
+    const timer = setTimeout(() => {
+      const message = `the guest did not finish booting within ${BOOT_TIMEOUT} s`;
+      this.#end(
+        new LabError('LAB_BOOT', message, {
+          kernelLog: this.#vm.console.lines,
+          hint: 'its console is above; --verbose shows it as it comes',
+        }),
+      );
+    }, BOOT_TIMEOUT * 1000);
+    try {
+      await Promise.race([this.#firstAnswer(), this.#vm.ended]);
+      if (!this.#isReady) throw await this.#host.failure();
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
-  /** Resolves when the whole stream was delivered; pending for ever if its end never comes. */
-  async #deliver(source: Readable, target: Writable, token: string): Promise<void> {
-    const until = new UntilToken(token);
-    source.pipe(until);
+  /** The agent serves its slots when the guest is ready. */
+  async #firstAnswer(): Promise<void> {
     try {
-      await pipeline(until, target, { end: false });
-    } catch (cause) {
-      const why = cause instanceof Error ? cause.message : String(cause);
-      this.#end(new LabError('LAB_OUTPUT', `cannot deliver the output: ${why}`, { cause }));
+      await this.qmp.ready;
+      const slot = await Slot.claim(this.#host.directory);
+      this.#isReady = true;
+      slot[Symbol.dispose]();
+    } catch {
+      await this.#vm.ended;
     }
-    if (!until.complete) await new Promise<never>(() => {});
   }
 
   #end(verdict: LabError): void {
     this.#verdict ??= verdict;
     this.#vm.kill();
-  }
-
-  #endAfter(
-    seconds: number | undefined,
-    code: 'LAB_BOOT' | 'LAB_TIMEOUT',
-    what: string,
-  ): NodeJS.Timeout | undefined {
-    if (seconds === undefined) return undefined;
-    return setTimeout(() => {
-      this.#end(
-        new LabError(code, `${what} within ${seconds} s`, { kernelLog: this.#vm.console.lines }),
-      );
-    }, seconds * 1000);
   }
 
   #failure(end: VmEnd): LabError {
@@ -189,7 +193,7 @@ export class Lab implements AsyncDisposable {
     if (verdict.kind === 'panic') return new LabError('LAB_PANIC', verdict.message, { kernelLog });
     if (verdict.kind === 'init') return new LabError('LAB_BOOT', verdict.message, { kernelLog });
     const said = end.messages === '' ? '' : `: ${end.messages}`;
-    if (!this.#hasStarted && end.status !== 0 && end.signal === null) {
+    if (!this.#isReady && end.status !== 0 && end.signal === null) {
       return new LabError('LAB_QEMU', `QEMU failed${said}`, { kernelLog });
     }
     const how = end.signal === null ? `status ${end.status}` : `signal ${end.signal}`;

@@ -40,6 +40,15 @@ export async function lockFile(
   }
 }
 
+/** Takes the lock if no other process has it. */
+export async function tryLockFile(path: string): Promise<FileLock | undefined> {
+  const descriptor = openSync(path, 'a');
+  const lock = { descriptor, [Symbol.dispose]: () => closeSync(descriptor) };
+  if (await flock(['--exclusive', '--nonblock'], descriptor, undefined)) return lock;
+  closeSync(descriptor);
+  return undefined;
+}
+
 /** Node has no flock(2), but the program (util-linux) takes the lock for an inherited file. */
 async function flock(
   options: readonly string[],

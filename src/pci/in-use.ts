@@ -1,11 +1,17 @@
-/** What the running system would lose with a device: disks, network, displays. */
+/** What the running system would lose with a device: disks, network, displays, ties to the host. */
 import { diskUses } from './in-use/disks';
 import { displayUses } from './in-use/displays';
 import { networkUses } from './in-use/network';
 import type { Use } from './in-use/parts';
+import { virtioUses } from './in-use/virtio';
 import type { PciDevice } from './sysfs';
 
 /** Why the system needs a device; empty if it does not, as far as can be seen. */
 export function usesOf(device: PciDevice): Use[] {
-  return [...diskUses(device), ...networkUses(device), ...displayUses(device)];
+  return [
+    ...diskUses(device),
+    ...networkUses(device),
+    ...displayUses(device),
+    ...virtioUses(device),
+  ];
 }

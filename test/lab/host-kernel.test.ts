@@ -28,9 +28,9 @@ if (reason) console.info(`--kernel host is not booted: ${reason}`);
     },
   });
   const command = ['sh', '-c', 'uname -r; modprobe vfio-pci && ls /sys/bus/pci/drivers'];
-  const lab = await startLab({ command, kernel: 'host', devices: ['edu'], stdout });
+  const lab = await startLab({ kernel: 'host', devices: ['edu'] });
   try {
-    expect(await lab.exit).toEqual({ status: 0 });
+    expect(await lab.run(command, { stdout })).toEqual({ status: 0 });
     expect(output.split('\n')).toEqual(expect.arrayContaining([release(), 'vfio-pci']));
   } finally {
     await lab.close();

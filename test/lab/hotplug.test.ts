@@ -5,7 +5,7 @@
 
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { type Lab, startLab } from 'vfio/lab';
+import { startLab } from 'vfio/lab';
 import { findLabKernel } from '../../src/lab/kernel/cache';
 
 jest.setTimeout(500_000);
@@ -17,7 +17,6 @@ else console.info('no lab kernel is built: on the stock kernel only');
 /** Run a program in a guest, and each monitor command that it asks for; what it printed besides. */
 async function runInGuest(program: string, kernel: string, devices: string[]): Promise<string[]> {
   const told: string[] = [];
-  let lab: Lab | undefined;
   let rest = '';
   const stdout = new Writable({
     write(chunk, _encoding, done) {
@@ -26,22 +25,20 @@ async function runInGuest(program: string, kernel: string, devices: string[]): P
       for (const line of lines) {
         const command = /^hmp: (.*)$/.exec(line)?.[1];
         if (command === undefined) told.push(line);
-        else lab!.qmp.human(command).then((answer) => answer && told.push(`monitor: ${answer}`));
+        else lab.qmp.human(command).then((answer) => answer && told.push(`monitor: ${answer}`));
       }
       done();
     },
   });
-  lab = await startLab({
-    command: [process.execPath, join(__dirname, 'guest', program)],
+  const lab = await startLab({
     kernel,
     devices,
     // By ACPI, the kernel would not notice that a device is pulled out.
     qemuArgs: ['-global', 'ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off'],
-    stdout,
-    timeout: 400,
   });
   try {
-    expect(await lab.exit).toEqual({ status: 0 });
+    const command = [process.execPath, join(__dirname, 'guest', program)];
+    expect(await lab.run(command, { stdout, timeout: 400 })).toEqual({ status: 0 });
   } finally {
     await lab.close();
   }

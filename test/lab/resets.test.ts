@@ -29,15 +29,10 @@ test('lose neither the machine nor its timers', async () => {
       done();
     },
   });
-  const lab = await startLab({
-    command: ['sh', '-c', SCRIPT],
-    devices: ['nvme', 'igb'],
-    timeout: 4 * SECONDS,
-    stdout,
-    stderr: process.stderr,
-  });
+  const lab = await startLab({ devices: ['nvme', 'igb'] });
   try {
-    expect(await lab.exit).toEqual({ status: 0 });
+    const options = { timeout: 4 * SECONDS, stdout };
+    expect(await lab.run(['sh', '-c', SCRIPT], options)).toEqual({ status: 0 });
   } finally {
     await lab.close();
   }

@@ -7,7 +7,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { type Lab, startLab } from 'vfio/lab';
+import { type LabCommand, startLab } from 'vfio/lab';
 import { nodeRelease } from './node-releases';
 
 jest.setTimeout(400_000);
@@ -64,26 +64,27 @@ test('each accessor is one access of its width, never more, less or another', as
   const binaries = [process.execPath, ...(await Promise.all(others.map(nodeRelease)))];
   const trace = join(directory, 'trace');
   let told = '';
-  let lab: Lab | undefined;
+  let command: LabCommand | undefined;
   const stdout = new Writable({
     write(chunk, _encoding, done) {
       const before = told;
       told += chunk;
       if (!before.includes('ready\n') && told.includes('ready\n')) {
         const on = { name: 'memory_region_ops_*', enable: true };
-        lab!.qmp.execute('trace-event-set-state', on).then(() => lab!.signal('SIGUSR1'));
+        lab.qmp.execute('trace-event-set-state', on).then(() => command!.signal('SIGUSR1'));
       }
       done();
     },
   });
-  lab = await startLab({
-    command: [process.execPath, PROGRAM, 'parent', ...binaries],
+  const lab = await startLab({
     devices: ['edu', 'virtio-rng-pci-non-transitional'],
     qemuArgs: ['-D', trace],
+  });
+  command = await lab.spawn([process.execPath, PROGRAM, 'parent', ...binaries], {
     stdout,
     timeout: 300,
   });
-  expect(await lab.exit).toEqual({ status: 0 });
+  expect(await command.exit).toEqual({ status: 0 });
   await lab.close();
 
   const [, names, count] = /^accessors: (.*) (\d+)$/m.exec(told)!;

@@ -171,3 +171,24 @@ describe('the network', () => {
     });
   });
 });
+
+describe('virtio', () => {
+  test("a share of the host's files, as the root of a guest is", () => {
+    const files = { [`${OWN}/virtio3/mount_tag`]: 'vfio-root\0' };
+    expect(usesWith(files, {})).toEqual(['virtio3 shares files of the host (vfio-root)']);
+  });
+
+  test('a port that a process has open, and not one that none has', () => {
+    const ports = `${OWN}/virtio2/virtio-ports`;
+    const files = {
+      ...{ [`${ports}/vport2p1/name`]: 'control\n', [`${ports}/vport2p2/name`]: 'other\n' },
+      ...{ 'dev/vport2p1': '', 'dev/vport2p2': '', 'proc/7/comm': 'agent\n' },
+    };
+    const links = {
+      'sys/class/virtio-ports/vport2p1': `${ports}/vport2p1`,
+      'sys/class/virtio-ports/vport2p2': `${ports}/vport2p2`,
+      'proc/7/fd/3': 'dev/vport2p1',
+    };
+    expect(usesWith(files, links)).toEqual(['vport2p1 is open in agent (pid 7) by fd 3']);
+  });
+});

@@ -1,21 +1,31 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { AGENT, APPLETS } from '../../src/lab/guest/agent';
+import { commandScript, runRequest } from '../../src/lab/guest/command-script';
 import { packCpio } from '../../src/lab/guest/cpio';
-import { commandScript, configScript, INIT, RUN } from '../../src/lab/guest/init';
+import { configScript, hiddenList, INIT } from '../../src/lab/guest/init';
 import { moduleLoadOrder, moduleName } from '../../src/lab/guest/modules';
 import { kernelRelease } from '../../src/lab/kernel/resolve';
 import { ConsoleLog } from '../../src/lab/machine/console';
 
 const guest = {
+  id: 'c0ffee',
   command: ['echo', "it's", '$HOME `x` \\', 'two\nlines', ''],
   cwd: "/a'b",
   env: { HOME: '/root', NODE_OPTIONS: "--title='x y'" },
-  modulesDir: undefined,
+  input: 'pipe',
+  terminal: undefined,
+} as const;
+const layout = {
+  modulesDir: "/lib/it's",
   out: undefined,
-  token: '\x01end\x01',
-};
+  hidden: [
+    { kind: 'directory', path: '/root/.ssh' },
+    { kind: 'file', path: '/root/my keys' },
+  ],
+} as const;
 
 let directory: string;
 beforeEach(() => {
@@ -64,20 +74,84 @@ describe('ConsoleLog', () => {
 describe('guest scripts', () => {
   test.each([
     ['init', INIT],
-    ['run', RUN],
-    ['config', configScript(guest)],
+    ['agent', AGENT],
+    ['config', configScript(layout)],
     ['command', commandScript(guest)],
+    ['command on a terminal', commandScript({ ...guest, terminal: { columns: 80, rows: 24 } })],
   ])('%s is valid for a POSIX shell', (name, text) => {
     const file = join(directory, name);
     writeFileSync(file, text);
     execFileSync('/bin/sh', ['-n', file]);
   });
 
+  test('have every program that they use', () => {
+    const script = `${INIT}\n${AGENT}`.replace(/\$\(\(.*?\)\)|^ *#.*$|'.*?'|^ *[\w.*]+\)/gm, '');
+    const starts = /(?:^ *|(?:[;&|{(]|\bdo|\bthen|\belse) +|\$\()([a-z_]+)(?=[ \n;)]|$)/gm;
+    const words = new Set([...script.matchAll(starts)].map(([, word]) => word!));
+    const own = new Set([...script.matchAll(/^(\w+)\(\)/gm)].map(([, name]) => name));
+    const shell =
+      /^(if|then|elif|else|fi|while|until|do|done|for|case|esac|break|continue|return)$/;
+    const builtin = /^(cd|echo|eval|exec|exit|export|kill|printf|read|shift|ulimit|wait)$/;
+    const programs = [...words].filter((w) => !own.has(w) && !shell.test(w) && !builtin.test(w));
+    expect(programs.length).toBeGreaterThan(15);
+    expect(programs.filter((name) => !APPLETS.includes(name))).toEqual([]);
+  });
+
   test('quoting survives the shell', () => {
     const file = join(directory, 'config');
-    writeFileSync(file, configScript(guest));
-    const script = `. "${file}"; printf '%s|%s|%s' "$lab_cwd" "$lab_token" "$lab_out"`;
-    expect(execFileSync('/bin/sh', ['-c', script]).toString()).toBe("/a'b|\x01end\x01|");
+    writeFileSync(file, configScript(layout));
+    const script = `. "${file}"; printf '%s|%s' "$lab_modules" "$lab_out"`;
+    expect(execFileSync('/bin/sh', ['-c', script]).toString()).toBe("/lib/it's|");
+  });
+
+  test('a request gives the length of its script in bytes', () => {
+    const request = runRequest({ ...guest, command: ['echo', 'ü'] });
+    const line = request.subarray(0, request.indexOf('\n') + 1);
+    expect(line.toString()).toBe(`run ${request.length - line.length} pipe c0ffee\n`);
+  });
+
+  test('the command gets its arguments, environment and directory, and says that it runs', () => {
+    const work = join(directory, "a'b");
+    mkdirSync(work);
+    const session = join(directory, 'setsid');
+    writeFileSync(session, '#!/bin/sh\nexec "$@"\n', { mode: 0o755 });
+    const show = 'printf "%s;" "$PWD" "$NODE_OPTIONS" "$VFIO_LAB_COMMAND" "$@"';
+    const command = ['sh', '-c', show, ...guest.command];
+    const script = commandScript({ ...guest, cwd: work, command }).replace(
+      '/run/vfio-lab/bin/setsid',
+      session,
+    );
+    writeFileSync(join(directory, 'command'), script);
+    const run = 'exec 3>said; . ./command';
+    const output = execFileSync('/bin/sh', ['-c', run], { cwd: directory, encoding: 'utf8' });
+    expect(output).toBe(`${work};--title='x y';c0ffee;it's;$HOME \`x\` \\;two\nlines;;`);
+    expect(readFileSync(join(directory, 'said'), 'utf8')).toBe('started\n');
+    expect(Number(readFileSync(join(directory, 'pid'), 'utf8'))).toBeGreaterThan(1);
+  });
+
+  test('a command on a terminal gets the same through script(1)', () => {
+    const bin = join(directory, 'bin');
+    mkdirSync(bin);
+    writeFileSync(join(bin, 'stty'), '#!/bin/sh\nexec stty "$@"\n', { mode: 0o755 });
+    writeFileSync(join(bin, 'tty'), '#!/bin/sh\nexec tty "$@"\n', { mode: 0o755 });
+    const show = 'stty size; echo "$SHELL"; printf "%s;" "$@"';
+    const script = commandScript({
+      ...guest,
+      cwd: directory,
+      command: ['sh', '-c', show, ...guest.command],
+      env: { ...process.env, SHELL: '/bin/fish' } as never,
+      terminal: { columns: 90, rows: 25 },
+    }).replaceAll('/run/vfio-lab/bin', bin);
+    writeFileSync(join(directory, 'command'), script);
+    const run = 'exec 3>said; . ./command';
+    const output = execFileSync('/bin/sh', ['-c', run], { cwd: directory, encoding: 'utf8' });
+    expect(output).toBe('25 90\r\n/bin/fish\r\n' + "it's;$HOME `x` \\;two\r\nlines;;");
+    expect(readFileSync(join(directory, 'tty'), 'utf8')).toMatch(/^\/dev\/pts\/\d+\n$/);
+    expect(readFileSync(join(directory, 'said'), 'utf8')).toBe('started\n');
+  });
+
+  test('what is to be hidden is a line each', () => {
+    expect(hiddenList(layout)).toBe('directory /root/.ssh\nfile /root/my keys\n');
   });
 });
 

@@ -2,57 +2,79 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Duplex, PassThrough } from 'node:stream';
-import { UntilToken } from '../../src/lab/guest/until-token';
+import { guestEnvironment, planCommand } from '../../src/lab/commands/command-options';
+import { UntilToken } from '../../src/lab/commands/until-token';
 import { QmpClient } from '../../src/lab/machine/qmp';
-import { guestEnvironment, parseMemory, planLab } from '../../src/lab/options';
+import { parseMemory, planLab } from '../../src/lab/options';
 
-const command = ['true'];
 const wrong = (message: RegExp) =>
-  expect.objectContaining({ code: 'LAB_ARGUMENT', message: expect.stringMatching(message) });
+  expect.objectContaining({
+    code: 'LAB_ARGUMENT',
+    message: expect.stringMatching(message),
+    hint: expect.any(String),
+  });
 
-describe('planLab', () => {
-  test('fills in the defaults', () => {
-    const plan = planLab({ command });
-    expect(plan.kernel).toBe('stock');
-    expect(plan.timeout).toBe(600);
-    expect(plan.guest.cwd).toBe(process.cwd());
-    expect(plan.machine).toMatchObject({ memory: '2G', devices: ['igb', 'edu', 'nvme'] });
+describe('planCommand', () => {
+  const defaults = { cwd: '/work', env: undefined };
+
+  test('fills in the defaults, the environment by the directory', () => {
+    const plan = planCommand(['true'], {}, defaults);
+    expect(plan).toMatchObject({ cwd: '/work', timeout: 600, stdin: undefined });
+    expect(plan.env.PATH).toMatch(/^\/work\/node_modules\/.bin:/);
+    expect(planCommand(['true'], { cwd: '/other' }, defaults).env.PATH).toMatch(/^\/other\//);
+    expect(planCommand(['true'], {}, { cwd: '/work', env: { A: '1' } }).env).toEqual({ A: '1' });
   });
 
   test('0 is no timeout', () => {
-    expect(planLab({ command, timeout: 0 }).timeout).toBeUndefined();
+    expect(planCommand(['true'], { timeout: 0 }, defaults).timeout).toBeUndefined();
   });
 
   test.each([
-    [{ command: [] }, /no command/],
-    [{ command: ['a\0b'] }, /NUL/],
-    [{ command, memory: 'lots' }, /not a memory size/],
-    [{ command, memory: '16M' }, /not enough/],
-    [{ command, memory: '4G' }, /VFs of the igb/],
-    [{ command, memory: '8192' }, /VFs of the igb/],
-    [{ command, cpus: 0 }, /cpus/],
-    [{ command, cpus: 1.5 }, /cpus/],
-    [{ command, timeout: -1 }, /timeout/],
-    [{ command, timeout: Number.NaN }, /timeout/],
-    [{ command, timeout: 1e9 }, /timeout/],
-    [{ command, env: { 'a;b': '1' } }, /a;b/],
-  ])('refuses %j', (options, message) => {
+    [[], {}, /no command/],
+    [[''], {}, /no command/],
+    [['a\0b'], {}, /NUL/],
+    [['true'], { timeout: -1 }, /timeout/],
+    [['true'], { timeout: Number.NaN }, /timeout/],
+    [['true'], { timeout: 1e9 }, /timeout/],
+    [['true'], { env: { 'a;b': '1' } }, /a;b/],
+    [['true'], { terminal: { columns: -1, rows: 1 } }, /columns/],
+  ])('refuses %j %j, and says what to do', (command, options, message) => {
+    expect(() => planCommand(command, options, defaults)).toThrow(wrong(message));
+  });
+});
+
+describe('planLab', () => {
+  test('fills in the defaults', () => {
+    const plan = planLab({});
+    expect(plan).toMatchObject({ kernel: 'stock', cwd: process.cwd(), hide: [] });
+    expect(plan.machine).toMatchObject({ memory: '2G', devices: ['igb', 'edu', 'nvme'] });
+  });
+
+  test.each([
+    [{ memory: 'lots' }, /not a memory size/],
+    [{ memory: '16M' }, /not enough/],
+    [{ memory: '4G' }, /VFs of the igb/],
+    [{ memory: '8192' }, /VFs of the igb/],
+    [{ cpus: 0 }, /cpus/],
+    [{ cpus: 1.5 }, /cpus/],
+    [{ env: { 'a;b': '1' } }, /a;b/],
+  ])('refuses %j, and says what to do', (options, message) => {
     expect(() => planLab(options)).toThrow(wrong(message));
   });
 
   test('takes much memory where there is no igb', () => {
-    expect(planLab({ command, memory: '8G', devices: ['edu'] }).machine.memory).toBe('8G');
+    expect(planLab({ memory: '8G', devices: ['edu'] }).machine.memory).toBe('8G');
   });
 
   test('makes the out directory, and refuses a file in its place', () => {
     const directory = mkdtempSync(join(tmpdir(), 'vfio-unit-'));
     try {
       const out = join(directory, 'a', 'b');
-      expect(planLab({ command, out }).machine.out).toBe(out);
+      expect(planLab({ out }).machine.out).toBe(out);
       expect(existsSync(out)).toBe(true);
       const file = join(directory, 'file');
       writeFileSync(file, '');
-      expect(() => planLab({ command, out: file })).toThrow(wrong(/cannot make the directory/));
+      expect(() => planLab({ out: file })).toThrow(wrong(/cannot make the directory/));
     } finally {
       rmSync(directory, { recursive: true });
     }
@@ -69,7 +91,7 @@ test.each([
 });
 
 test('guestEnvironment passes what a command needs and nothing that is secret', () => {
-  const env = guestEnvironment({
+  const environment = {
     PATH: '/opt/node/bin:/usr/bin:/usr/sbin',
     HOME: '/home/u',
     NODE_ENV: 'test',
@@ -77,9 +99,9 @@ test('guestEnvironment passes what a command needs and nothing that is secret', 
     AWS_SECRET_ACCESS_KEY: 'x',
     NPM_TOKEN: 'x',
     LD_PRELOAD: 'x',
-  });
-  expect(env).toEqual({
-    PATH: '/opt/node/bin:/usr/bin:/usr/sbin:/sbin',
+  };
+  expect(guestEnvironment(environment, '/work')).toEqual({
+    PATH: '/work/node_modules/.bin:/opt/node/bin:/usr/bin:/usr/sbin:/sbin',
     HOME: '/home/u',
     NODE_ENV: 'test',
     VFIO_DEBUG: '1',

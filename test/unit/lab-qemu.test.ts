@@ -1,9 +1,12 @@
+import { CHANNELS, SLOTS } from '../../src/lab/guest/ports';
 import { chooseAccelerator } from '../../src/lab/machine/accelerator';
 import { deviceArguments, hasIgb } from '../../src/lab/machine/devices';
 import { parseIommu } from '../../src/lab/machine/iommu';
 import { kernelParameters, type Machine, qemuArguments } from '../../src/lab/machine/qemu';
 
 const machine: Machine = {
+  directory: '/run/u,1/lab',
+  root: '/run/u,1/lab/view',
   accelerator: 'tcg',
   iommu: parseIommu('intel'),
   memory: '2G',
@@ -103,13 +106,28 @@ describe('qemuArguments', () => {
   test('never offers more than a read-only view of the host without an out directory', () => {
     const shares = valuesOf(qemuArguments(machine), '-fsdev');
     expect(shares).toHaveLength(1);
-    expect(shares[0]).toContain('path=/,readonly=on');
+    expect(shares[0]).toContain('path=/run/u,,1/lab/view,readonly=on');
   });
 
   test('shares the out directory for writing, with commas in its name', () => {
     const shares = valuesOf(qemuArguments({ ...machine, out: '/a,b' }), '-fsdev');
     expect(shares[1]).toContain('path=/a,,b,');
     expect(shares[1]).not.toContain('readonly');
+  });
+
+  test('gives each slot its ports, and a socket to each', () => {
+    const args = qemuArguments(machine);
+    const ports = valuesOf(args, '-device').filter((device) => /^virtserialport,/.test(device));
+    expect(ports).toHaveLength(SLOTS * CHANNELS.length);
+    // With more on one controller, QEMU loses messages.
+    expect(ports.length).toBeLessThan(31);
+    for (const port of ports) {
+      const [, chardev] = /chardev=([^,]+)/.exec(port)!;
+      const found = valuesOf(args, '-chardev').filter((text) => text.includes(`id=${chardev},`));
+      expect(found).toEqual([
+        `socket,id=${chardev},path=/run/u,,1/lab/${chardev!.slice(5)},server=on,wait=off`,
+      ]);
+    }
   });
 
   test('has no network, no reboot and no configuration of the user', () => {

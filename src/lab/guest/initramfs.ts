@@ -3,8 +3,9 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { KernelSource } from '../kernel/resolve';
+import { AGENT, APPLETS } from './agent';
 import { type CpioEntry, packCpio } from './cpio';
-import { APPLETS, commandScript, configScript, type GuestCommand, INIT, RUN } from './init';
+import { configScript, type GuestLayout, hiddenList, INIT } from './init';
 import { moduleLoadOrder, moduleName } from './modules';
 
 /** What is loaded before the command runs; the drivers of the devices themselves are not. */
@@ -14,7 +15,7 @@ const MODULES = [
 ];
 
 /**
- * The initramfs (uncompressed) that turns a booted kernel into a lab running `guest`.
+ * The initramfs (uncompressed) that turns a booted kernel into a lab.
  *
  * @param early modules to load before all others
  * @param parameters of the kernel; a module gets those that begin with its name
@@ -22,7 +23,7 @@ const MODULES = [
 export async function buildInitramfs(
   kernel: KernelSource,
   busybox: string,
-  guest: GuestCommand,
+  layout: GuestLayout,
   { early, parameters }: { early: readonly string[]; parameters: readonly string[] },
 ): Promise<Buffer> {
   const modules = await readModules(kernel, busybox, early);
@@ -37,9 +38,9 @@ export async function buildInitramfs(
     { kind: 'directory', path: 'lab/bin' },
     { kind: 'directory', path: 'lab/modules' },
     { kind: 'file', path: 'init', data: Buffer.from(INIT), executable: true },
-    { kind: 'file', path: 'lab/run', data: Buffer.from(RUN) },
-    { kind: 'file', path: 'lab/config', data: Buffer.from(configScript(guest)) },
-    { kind: 'file', path: 'lab/command', data: Buffer.from(commandScript(guest)) },
+    { kind: 'file', path: 'lab/agent', data: Buffer.from(AGENT) },
+    { kind: 'file', path: 'lab/config', data: Buffer.from(configScript(layout)) },
+    { kind: 'file', path: 'lab/hidden', data: Buffer.from(hiddenList(layout)) },
     { kind: 'file', path: 'lab/modules.list', data: Buffer.from(list.join('')) },
     { kind: 'file', path: 'lab/bin/busybox', data: await readFile(busybox), executable: true },
     ...APPLETS.map(

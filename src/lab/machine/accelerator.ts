@@ -32,3 +32,10 @@ function isUsable(path: string): boolean {
     return false;
   }
 }
+
+/** What to say while a guest boots. */
+export function bootNotice(accelerator: Accelerator): string {
+  return accelerator === 'kvm'
+    ? 'booting (with KVM), about 3 s'
+    : 'booting (emulated: no KVM here), about 10 s';
+}

@@ -1,13 +1,25 @@
-import { PORTS, SHARES } from '../guest/init';
+import { join } from 'node:path';
+import { SHARES } from '../guest/places';
+import { CHANNELS, type Channel, portName, portSocket, SLOTS } from '../guest/ports';
 import type { Accelerator } from './accelerator';
 import { deviceArguments } from './devices';
 import type { Iommu } from './iommu';
 
-/** Descriptors that QEMU inherits: one end of a socket pair each, so that no path can collide. */
-export const DESCRIPTORS = { qmp: 3, console: 4, control: 5, stdout: 6, stderr: 7 } as const;
+/** Descriptors that QEMU inherits: one end of a socket pair each, for the process that starts it. */
+export const DESCRIPTORS = { qmp: 4, console: 5 } as const;
+
+/** Files in the VM's directory. */
+export const PID_FILE = 'pid';
+export const CONSOLE_LOG = 'console.log';
+/** A monitor for whoever did not start the VM. */
+export const MONITOR_SOCKET = 'monitor';
 
 /** One virtual machine. */
 export interface Machine {
+  /** The VM's own, for its sockets. */
+  directory: string;
+  /** What the guest sees as the host's root directory. */
+  root: string;
   accelerator: Accelerator;
   iommu: Iommu;
   /** As QEMU writes it, such as `2G`. */
@@ -34,17 +46,18 @@ export function qemuArguments(machine: Machine): string[] {
     // Without this, the kernel finds that a reset of the link below a port does not come back up.
     ...['-global', 'pcie-root-port.x-speed=5'],
     ...machine.iommu.arguments,
-    ...socket('qmp'),
-    ...['-mon', 'chardev=qmp,mode=control'],
-    ...socket('console'),
+    ...['-pidfile', join(machine.directory, PID_FILE)],
+    ...['-chardev', `socket,id=qmp,fd=${DESCRIPTORS.qmp}`, '-mon', 'chardev=qmp,mode=control'],
+    ...server('monitor', join(machine.directory, MONITOR_SOCKET)),
+    ...['-mon', 'chardev=monitor,mode=control'],
+    ...[
+      '-chardev',
+      `socket,id=console,fd=${DESCRIPTORS.console},logfile=${escaped(join(machine.directory, CONSOLE_LOG))}`,
+    ],
     ...['-serial', 'chardev:console'],
     // The lab's own devices are at the end of the bus; the first slots are for those under test.
-    ...['-device', 'virtio-serial-pci,id=vfio-serial,addr=0x1c'],
-    ...(['control', 'stdout', 'stderr'] as const).flatMap((port) => [
-      ...socket(port),
-      ...['-device', `virtserialport,bus=vfio-serial.0,chardev=${port},name=${PORTS[port]}`],
-    ]),
-    ...share(SHARES.root, '/', 'readonly=on,', '0x1d'),
+    ...ports(machine.directory),
+    ...share(SHARES.root, machine.root, 'readonly=on,', '0x1d'),
     ...(machine.out === undefined ? [] : share(SHARES.out, machine.out, '', '0x1e')),
     ...deviceArguments(machine.devices),
     ...machine.qemuArgs,
@@ -83,14 +96,42 @@ function accelerated(accelerator: Accelerator): string[] {
       ['-machine', 'q35', '-accel', 'tcg,thread=single'];
 }
 
-function socket(name: keyof typeof DESCRIPTORS): string[] {
-  return ['-chardev', `socket,id=${name},fd=${DESCRIPTORS[name]}`];
+/**
+ * The ports of all slots. QEMU drops what it has to say of them where the guest's 32 buffers for it
+ * are full: hence no more than 6 slots. One interrupt for all queues, as a vector for each would take
+ * the kernel longer to set up.
+ */
+function ports(directory: string): string[] {
+  const slots = Array.from({ length: SLOTS }, (_, slot) => slot);
+  const port = (slot: number, channel: Channel) => {
+    const name = portName(slot, channel);
+    return [
+      ...server(name, portSocket(directory, slot, channel)),
+      ...['-device', `virtserialport,bus=vfio-serial.0,chardev=${name},name=${name}`],
+    ];
+  };
+  return [
+    ...['-device', 'virtio-serial-pci,id=vfio-serial,addr=0x1c,vectors=2'],
+    ...slots.flatMap((slot) => CHANNELS.flatMap((channel) => port(slot, channel))),
+  ];
+}
+
+/** A socket that programs connect to, one at a time. */
+function server(id: string, path: string): string[] {
+  return ['-chardev', `socket,id=${id},path=${escaped(path)},server=on,wait=off`];
 }
 
 function share(tag: string, path: string, options: string, address: string): string[] {
-  const escaped = path.replaceAll(',', ',,');
   return [
-    ...['-fsdev', `local,id=${tag},path=${escaped},${options}multidevs=remap,security_model=none`],
+    ...[
+      '-fsdev',
+      `local,id=${tag},path=${escaped(path)},${options}multidevs=remap,security_model=none`,
+    ],
     ...['-device', `virtio-9p-pci,fsdev=${tag},mount_tag=${tag},addr=${address}`],
   ];
+}
+
+/** As a value among others. */
+function escaped(path: string): string {
+  return path.replaceAll(',', ',,');
 }

@@ -1,9 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { constants } from 'node:os';
+import { join } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
-import type { Qemu } from '../tools/qemu';
 import { ConsoleLog } from './console';
-import { DESCRIPTORS } from './qemu';
+import { KEEPER } from './keeper';
+import { DESCRIPTORS, PID_FILE } from './qemu';
 import { QmpClient } from './qmp';
 
 /** How QEMU ended. */
@@ -16,32 +20,43 @@ export interface VmEnd {
   reason: string | undefined;
 }
 
-/** A running QEMU process and the channels to it. It dies with this process, however that ends. */
+/** The keeper's descriptor for the pipe that QEMU's life hangs on. */
+const LEASE = 3;
+
+/**
+ * A running QEMU process and the channels to it that are this process's alone. It dies with this
+ * process, however that ends, unless it is kept.
+ */
 export class Vm {
   readonly qmp: QmpClient;
   readonly console = new ConsoleLog();
-  readonly control: Duplex;
-  readonly stdout: Readable;
-  readonly stderr: Readable;
   /** Resolves when QEMU is gone and its console has been read to the end. Never rejects. */
   readonly ended: Promise<VmEnd>;
-  readonly #process: ChildProcess;
+  readonly #keeper: ChildProcess;
+  readonly #directory: string;
+  #pid: number | undefined;
 
   /**
+   * @param directory the VM's, which goes when it ends
+   * @param command QEMU and its arguments
+   * @param env variables that it needs
    * @param onConsole sees the raw console as it comes, for `--verbose`
    */
-  constructor(qemu: Qemu, args: readonly string[], onConsole?: (text: string) => void) {
-    // The parent-death signal is the kernel's promise that no QEMU outlives a killed host process.
-    this.#process = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...qemu.command, ...args], {
-      env: { ...process.env, ...qemu.env },
-      stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
+  constructor(
+    directory: string,
+    command: readonly string[],
+    env: Readonly<Record<string, string>>,
+    onConsole?: (text: string) => void,
+  ) {
+    this.#directory = directory;
+    this.#keeper = spawn('sh', ['-c', KEEPER, 'vfio-lab', directory, ...command], {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
       // Ctrl-C of the terminal is for this process to act on, not for QEMU.
       detached: true,
     });
+    this.#channel(LEASE);
     this.qmp = new QmpClient(this.#channel(DESCRIPTORS.qmp));
-    this.control = this.#channel(DESCRIPTORS.control);
-    this.stdout = this.#channel(DESCRIPTORS.stdout);
-    this.stderr = this.#channel(DESCRIPTORS.stderr);
     const serial = this.#channel(DESCRIPTORS.console).setEncoding('utf8');
     serial.on('data', (text: string) => {
       this.console.push(text);
@@ -50,25 +65,40 @@ export class Vm {
     this.ended = this.#watch(serial);
   }
 
+  /** The process id of QEMU, which it has written once its monitor is ready. */
   get pid(): number | undefined {
-    return this.#process.pid;
+    try {
+      this.#pid ??= Number(readFileSync(join(this.#directory, PID_FILE), 'utf8'));
+    } catch {
+      // Not started, or gone.
+    }
+    return this.#pid;
   }
 
-  /** Ends QEMU at once; whoever needs the outcome awaits `ended`. */
+  /** Ends QEMU; whoever needs the outcome awaits `ended`. */
   kill(): void {
-    this.#process.kill('SIGKILL');
+    this.#channel(LEASE).destroy();
+  }
+
+  /** Lets QEMU live on without this process, which no longer waits for its end. */
+  async keep(): Promise<void> {
+    const lease = this.#channel(LEASE);
+    await new Promise<void>((resolve) => lease.end('keep\n', resolve));
+    for (const stream of this.#keeper.stdio) (stream as Socket | null)?.unref();
+    this.#keeper.unref();
   }
 
   #channel(descriptor: number): Duplex {
-    const channel = this.#process.stdio[descriptor] as Duplex;
-    channel.on('error', () => {}); // a reset when QEMU is killed; `ended` tells the story
+    const channel = this.#keeper.stdio[descriptor] as Duplex;
+    // A reset when QEMU is killed; `ended` tells the story.
+    if (channel.listenerCount('error') === 0) channel.on('error', () => {});
     return channel;
   }
 
   async #watch(serial: Readable): Promise<VmEnd> {
     let messages = '';
     let reason: string | undefined;
-    const errors = this.#process.stdio[2] as Readable;
+    const errors = this.#keeper.stdio[2] as Readable;
     errors.setEncoding('utf8').on('data', (text: string) => {
       messages = (messages + text).slice(-8192);
     });
@@ -76,8 +106,8 @@ export class Vm {
       if (event === 'SHUTDOWN' && typeof data.reason === 'string') reason = data.reason;
     });
     const exited = new Promise<[number | null, NodeJS.Signals | null]>((resolve) => {
-      this.#process.once('exit', (status, signal) => resolve([status, signal]));
-      this.#process.once('error', (error) => {
+      this.#keeper.once('exit', (status, signal) => resolve(outcome(status, signal)));
+      this.#keeper.once('error', (error) => {
         messages = error.message;
         resolve([null, null]);
       });
@@ -87,6 +117,17 @@ export class Vm {
     await drained;
     return { status, signal, messages: messages.trim(), reason };
   }
+}
+
+/** A shell reports the signal that ended a program as its own status. */
+function outcome(
+  status: number | null,
+  signal: NodeJS.Signals | null,
+): [number | null, NodeJS.Signals | null] {
+  if (status === null || status <= 128) return [status, signal];
+  const names = Object.entries(constants.signals) as [NodeJS.Signals, number][];
+  const name = names.find(([, number]) => number === status - 128)?.[0];
+  return name === undefined ? [status, null] : [null, name];
 }
 
 async function closed(stream: Readable): Promise<void> {

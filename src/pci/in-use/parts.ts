@@ -5,7 +5,7 @@ import { SYS } from '../paths';
 import { listDirectory, type PciDevice } from '../sysfs';
 
 export interface Use {
-  readonly kind: 'mount' | 'swap' | 'claim' | 'route' | 'ssh' | 'display';
+  readonly kind: 'mount' | 'swap' | 'claim' | 'route' | 'ssh' | 'display' | 'port';
   /** The part of the device: `nvme0n1p2`, `eth0`, `card0`. */
   readonly name: string;
   /** A whole sentence's end: `nvme0n1p2 is mounted on /`. */
