@@ -140,7 +140,7 @@ test('the types are complete', () => {
   const text = `import { openDevice, type Device } from 'vfio';
     import { startLab } from 'vfio/lab';
     export const open: Promise<Device> = openDevice('0000:00:01.0');
-    export const lab = startLab({ command: ['true'] });
+    export const lab = startLab().then((vm) => vm.run(['true']));
     // @ts-expect-error a number is no address: the types are not any
     openDevice(1);`;
   writeFileSync(program, text);
