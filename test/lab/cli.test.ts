@@ -35,7 +35,10 @@ function childrenOf(pid: number): number[] {
 /** Process ids of the QEMUs that a process has started, each by a keeper. */
 function qemusOf(pid: number): number[] {
   const all = childrenOf(pid).flatMap(childrenOf);
-  return all.filter((child) => readFileSync(`/proc/${child}/comm`, 'utf8').startsWith('qemu'));
+  // An unpacked QEMU is run by its own loader.
+  return all.filter((child) =>
+    /^(qemu|ld-linux)/.test(readFileSync(`/proc/${child}/comm`, 'utf8')),
+  );
 }
 
 /** The labs whose directories there are. */
