@@ -150,6 +150,6 @@ async function vmJob(job, files, options) {
     ...['--', 'node', jest, '--config', JSON.stringify(config), '--runInBand'],
     ...['--cacheDirectory', '/tmp/jest', ...options],
   );
-  const env = { VFIO_TEST_TIMES: reported, VFIO_TEST_KERNEL: job.place };
+  const env = { VFIO_TEST_TIMES: reported };
   return { ...job, reported, commands: [{ ...command, env }] };
 }

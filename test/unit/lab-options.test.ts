@@ -100,8 +100,8 @@ test('guestEnvironment passes what a command needs and nothing that is secret', 
     NPM_TOKEN: 'x',
     LD_PRELOAD: 'x',
   };
-  expect(guestEnvironment(environment, '/work')).toEqual({
-    PATH: '/work/node_modules/.bin:/opt/node/bin:/usr/bin:/usr/sbin:/sbin',
+  expect(guestEnvironment(environment, '/project')).toEqual({
+    PATH: '/project/node_modules/.bin:/opt/node/bin:/usr/bin:/usr/sbin:/sbin',
     HOME: '/home/u',
     NODE_ENV: 'test',
     VFIO_DEBUG: '1',

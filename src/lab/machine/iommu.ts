@@ -8,8 +8,6 @@ export interface Iommu {
   parameters: readonly string[];
   /** Modules to load before those of VFIO, unless they are built in. */
   modules: readonly string[];
-  /** Whether a device can raise only its own interrupts; VFIO refuses devices where not. */
-  remapsInterrupts: boolean;
 }
 
 interface Kind {
@@ -17,6 +15,7 @@ interface Kind {
   device?: string;
   parameters: readonly string[];
   modules: readonly string[];
+  /** Whether a device can raise only its own interrupts; VFIO refuses devices where not. */
   remapsInterrupts: boolean;
 }
 
@@ -28,7 +27,10 @@ const kinds = {
     modules: [],
     remapsInterrupts: true,
   },
-  /** AMD-Vi. It translates for emulated devices with `dma-remap` only (QEMU 11). QEMU gives it a function on the bus, at the first free slot. */
+  /**
+   * AMD-Vi. QEMU translates for emulated devices with `dma-remap` only (11.1; 10.0 lacks it), and
+   * gives the IOMMU a function on the bus, at the first free slot.
+   */
   amd: {
     device: 'amd-iommu,intremap=on,xtsup=on,dma-remap=on',
     parameters: [],
@@ -76,7 +78,6 @@ export function parseIommu(spec: string): Iommu {
       ? parameters
       : [...parameters, ...UNSAFE_INTERRUPTS.map((parameter) => `${parameter}=1`)],
     modules,
-    remapsInterrupts,
   };
 }
 
