@@ -1,6 +1,8 @@
 /** `vfio lab` as a process of its own; needs dist/ (`npm run build`). */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { runtimeDirectory } from '../../src/lab/running/directory';
 
@@ -8,9 +10,24 @@ jest.setTimeout(120_000);
 
 const main = `${__dirname}/../../dist/cli.js`;
 
+/** Of this file's labs alone: others may run beside it. */
+const runtime = mkdtempSync(join(tmpdir(), 'vfio-lab-'));
+process.env.XDG_RUNTIME_DIR = runtime;
+const started = new Set<ChildProcess>();
+
+// What a test that failed has left running would keep Jest from ending.
+afterEach(() => {
+  for (const child of started) child.kill('SIGKILL');
+  started.clear();
+});
+
+afterAll(() => rmSync(runtime, { recursive: true }));
+
 function vfio([stdin]: ['ignore' | 'pipe'], ...args: string[]): ChildProcess {
   if (!existsSync(main)) throw new Error('no dist/: run `npm run build` first');
-  return spawn(process.execPath, [main, ...args], { stdio: [stdin, 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [main, ...args], { stdio: [stdin, 'pipe', 'pipe'] });
+  started.add(child);
+  return child;
 }
 
 async function run(...args: string[]): Promise<{ status: number; out: string; err: string }> {
@@ -138,17 +155,16 @@ test('a lab that fails is status 125 and a message, with the last lines of the k
 });
 
 test('a broken pipe, SIGTERM and SIGKILL all end the VM', async () => {
-  const before = labs();
   const script = 'echo ready; while :; do sleep 0.1; echo more; done';
   const piped = vfio(['ignore'], 'lab', '--device', 'edu', '--', 'sh', '-c', script);
-  const [pipedQemu] = await started(piped);
+  const [pipedQemu] = await qemuOf(piped);
   const exit = new Promise((resolve) => piped.once('exit', resolve));
   piped.stdout?.destroy();
   expect(await exit).toBe(141);
   expect(isRunning(pipedQemu)).toBe(false);
 
   const killed = vfio(['ignore'], 'lab', '--device', 'edu', '--', 'sh', '-c', script);
-  const [killedQemu] = await started(killed);
+  const [killedQemu] = await qemuOf(killed);
   killed.kill('SIGKILL');
   while (isRunning(killedQemu)) await new Promise((resolve) => setTimeout(resolve, 50));
 
@@ -159,12 +175,10 @@ test('a broken pipe, SIGTERM and SIGKILL all end the VM', async () => {
   ended.kill('SIGTERM'); // before there is a command to forward it to
   expect(await endedExit).toBe(143);
   while (isRunning(endedQemu)) await new Promise((resolve) => setTimeout(resolve, 50));
-  while (labs().some((id) => !before.includes(id))) {
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+  while (labs().length > 0) await new Promise((resolve) => setTimeout(resolve, 50));
 });
 
-async function started(child: ChildProcess): Promise<[qemu: number]> {
+async function qemuOf(child: ChildProcess): Promise<[qemu: number]> {
   await output(child);
   const [qemu = 0] = qemusOf(child.pid!);
   expect(isRunning(qemu)).toBe(true);
