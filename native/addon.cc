@@ -21,6 +21,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   vfio::defineRanges(exports);
   vfio::defineRegisters(exports);
   vfio::defineEventfd(exports);
+  vfio::defineFarewells(exports);
   return exports;
 }
 

@@ -40,10 +40,11 @@ private:
     Attachment* attachment; ///< nullptr once released
     std::shared_ptr<Range> range;
     napi_ref buffer; ///< weak
-    bool detached;   ///< by us, so that the backing store is not elsewhere
+    bool here; ///< once released: no JavaScript can transfer the backing store elsewhere any more
   };
   napi_value createBuffer(void* data, uint64_t length);
-  static void detach(View& view);
+  static bool isHere(const View& view);
+  static bool detach(const View& view);
   static void onViewCollected(napi_env env, void* data, void* view);
 
   const napi_env env_;

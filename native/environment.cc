@@ -28,6 +28,8 @@ Environment& Environment::of(napi_env env) {
 
 void Environment::onEnd(napi_async_cleanup_hook_handle hook, void* self) {
   auto* environment = static_cast<Environment*>(self);
+  // SAFETY: Node has waited for the ioctls on its thread pool, so that no mapping comes after this.
+  environment->farewells_.say();
   while (!environment->attachments_.empty())
     environment->releaseAttachment(environment->attachments_.begin()->first);
   environment->watches_.closeAll([environment, hook] {

@@ -5,6 +5,7 @@
 #include "arguments.h"
 #include "attachment.h"
 #include "eventfd.h"
+#include "farewell.h"
 #include "file.h"
 
 #include <napi.h>
@@ -25,6 +26,7 @@ public:
   uv_loop_t* loop() const { return loop_; }
   const std::shared_ptr<FileTable>& files() const { return files_; }
   WatchTable& watches() { return watches_; }
+  Farewells& farewells() { return farewells_; }
 
   /// This environment's reference to a range, or nullptr.
   Attachment* attachment(uint64_t range);
@@ -33,7 +35,7 @@ public:
   int releaseAttachment(uint64_t range);
 
 private:
-  Environment(napi_env env, uv_loop_t* loop) : env_(env), loop_(loop) {}
+  Environment(napi_env env, uv_loop_t* loop) : env_(env), loop_(loop), farewells_(env) {}
   static void onEnd(napi_async_cleanup_hook_handle hook, void* self);
 
   const napi_env env_;
@@ -41,6 +43,7 @@ private:
   // Shared with ioctls on the thread pool, which may outlive the environment.
   const std::shared_ptr<FileTable> files_ = std::make_shared<FileTable>();
   WatchTable watches_;
+  Farewells farewells_;
   std::unordered_map<uint64_t, std::unique_ptr<Attachment>> attachments_;
 };
 
@@ -69,5 +72,6 @@ void definePreparedIoctl(Napi::Object exports);
 void defineRanges(Napi::Object exports);
 void defineRegisters(Napi::Object exports);
 void defineEventfd(Napi::Object exports);
+void defineFarewells(Napi::Object exports);
 
 } // namespace vfio

@@ -1,10 +1,10 @@
 #include "file.h"
 
 #include "environment.h"
+#include "memfd.h"
 
 #include <cerrno>
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 namespace vfio {
@@ -12,6 +12,8 @@ namespace vfio {
 File::~File() {
   if (owned_)
     ::close(fd_);
+  if (then_)
+    then_();
 }
 
 std::shared_ptr<File> File::use(const std::weak_ptr<File>& reference) {
@@ -66,15 +68,23 @@ static int64_t open(Environment& environment, const Arguments& arguments) {
   return fd < 0 ? -errno : environment.files()->adopt(fd);
 }
 
-static int64_t adoptFd(Environment& environment, const Arguments& arguments) {
+static int64_t duplicateFd(Environment& environment, const Arguments& arguments) {
   const auto fd = arguments.int32(0);
   if (!fd)
     return -EINVAL;
-  if (environment.files()->find(*fd))
-    return -EEXIST;
+  const int own = ::fcntl(*fd, F_DUPFD_CLOEXEC, 0);
+  return own < 0 ? -errno : environment.files()->adopt(own);
+}
+
+static int64_t giveFd(Environment& environment, const Arguments& arguments) {
+  const auto fd = arguments.int32(0);
+  if (!fd)
+    return -EINVAL;
   if (::fcntl(*fd, F_SETFD, FD_CLOEXEC) < 0)
     return -errno;
-  return environment.files()->adopt(*fd);
+  if (const auto file = environment.files()->take(*fd))
+    file->disown();
+  return *fd;
 }
 
 static int64_t close(Environment& environment, const Arguments& arguments) {
@@ -90,7 +100,7 @@ static int64_t memfdCreate(Environment& environment, const Arguments& arguments)
   const auto flags = arguments.uint32(1);
   if (!length || !flags)
     return -EINVAL;
-  const int fd = ::memfd_create("vfio", *flags | MFD_CLOEXEC);
+  const int fd = createMemfd("vfio", *flags);
   if (fd < 0)
     return -errno;
   if (::ftruncate(fd, static_cast<off_t>(*length)) < 0) {
@@ -117,7 +127,8 @@ static int64_t transfer(Environment& environment, const Arguments& arguments) {
 
 void defineFiles(Napi::Object exports) {
   define<open>(exports, "open");
-  define<adoptFd>(exports, "adoptFd");
+  define<duplicateFd>(exports, "duplicateFd");
+  define<giveFd>(exports, "giveFd");
   define<close>(exports, "close");
   define<memfdCreate>(exports, "memfdCreate");
   define<transfer<::pread>>(exports, "pread");

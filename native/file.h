@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -26,8 +27,11 @@ public:
   FileKind kind() const { return kind_; }
   bool closed() const { return closed_->load(std::memory_order_acquire); }
   void markClosed() { closed_->store(true, std::memory_order_release); }
-  /// The number was closed behind our back and is someone else's now.
+  /// The number is someone else's now: given away, or closed behind our back.
   void disown() { owned_ = false; }
+  /// Called when the kernel has the descriptor back, on the thread that was the last to use it.
+  /// SAFETY: set by who took the file from its table, before giving up its own reference.
+  void whenClosed(std::function<void()> then) { then_ = std::move(then); }
 
   /// The file for one more system call, or nothing once it was closed.
   static std::shared_ptr<File> use(const std::weak_ptr<File>& reference);
@@ -38,6 +42,7 @@ private:
   const FileKind kind_;
   const std::shared_ptr<std::atomic<bool>> closed_ = std::make_shared<std::atomic<bool>>(false);
   bool owned_ = true;
+  std::function<void()> then_;
 };
 
 /// A file in the hands of its environment's thread, at the cost of a load. That thread is the one

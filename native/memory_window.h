@@ -20,7 +20,7 @@ public:
                Set& open)
       : RegisterWindow(reinterpret_cast<uintptr_t>(range->base()) + offset, length,
                        (protection & PROT_READ) != 0, (protection & PROT_WRITE) != 0),
-        range_(std::move(range)), lost_(range_->lost()), open_(open) {
+        range_(std::move(range)), lost_(*flagOf(*range_)), open_(open) {
     open_.insert(this);
   }
   ~MemoryWindow() { close(); }
@@ -30,7 +30,7 @@ public:
   template <class T> int read(int64_t offset, T& value) const {
     if (!readable_)
       return -EACCES;
-    if (lost_.load(std::memory_order_relaxed))
+    if (lost_.load(std::memory_order_relaxed) != 0)
       return -EIO;
     // SAFETY: locate() has checked bounds and alignment; an open window's range is mapped with this
     // protection. volatile: exactly one access, of exactly this width.
@@ -42,7 +42,7 @@ public:
   template <class T> int write(int64_t offset, T value) const {
     if (!writable_)
       return -EACCES;
-    if (lost_.load(std::memory_order_relaxed))
+    if (lost_.load(std::memory_order_relaxed) != 0)
       return -EIO;
     barrierBeforeDeviceWrite();
     // SAFETY: as in read().
@@ -59,15 +59,21 @@ public:
   }
 
 private:
+  static const std::atomic<uint8_t>* flagOf(Range& range) {
+    static const std::atomic<uint8_t> never{0};
+    const std::atomic<uint8_t>* lost = range.lost();
+    return lost == nullptr ? &never : lost;
+  }
+
   /// SIGBUS interrupts the very access, on this thread: a compiler fence is enough to see its mark.
   int outcome() const {
     std::atomic_signal_fence(std::memory_order_seq_cst);
-    return lost_.load(std::memory_order_relaxed) ? -EIO : 0;
+    return lost_.load(std::memory_order_relaxed) != 0 ? -EIO : 0;
   }
 
   std::shared_ptr<Range> range_;
-  const std::atomic<bool>& lost_; ///< valid while the window is open
-  Set& open_;                     ///< valid while the window is open
+  const std::atomic<uint8_t>& lost_; ///< valid while the window is open
+  Set& open_;                        ///< valid while the window is open
 };
 
 } // namespace vfio

@@ -53,18 +53,23 @@ public:
   int overlay();
 
   uint32_t faults();
-  /// Whether device memory of the range is lost, until restore(). Lives as long as the range.
-  const std::atomic<bool>& lost();
+  /// Not 0 while device memory of the range is lost, until restore(). Lives as long as the process;
+  /// nullptr if the range has no device memory.
+  std::atomic<uint8_t>* lost();
 
 private:
   Range(uint8_t* base, uint64_t length) : base_(base), length_(length) {}
   int place(const Mapping& mapping);
+  bool zero(uint64_t offset, uint64_t length);
 
   uint8_t* const base_;
   const uint64_t length_;
   std::mutex mutex_;
   std::map<uint64_t, Mapping> mappings_; ///< by offset, without overlap
   sigbus::Guard* guard_ = nullptr;
+  /// Somebody else's memory is in a hole that the kernel tore into the reservation: what is not in
+  /// mappings_ must not be touched any more.
+  bool torn_ = false;
 };
 
 /// The ranges of the process by id. Ids are never used twice.

@@ -114,6 +114,8 @@ static Napi::Value rangeLost(Environment& environment, const Arguments& argument
   Attachment* attachment = id ? environment.attachment(*id) : nullptr;
   if (attachment == nullptr)
     return Napi::Number::New(env, id ? -EBADF : -EINVAL);
+  if (attachment->range().lost() == nullptr)
+    return Napi::Number::New(env, -ENXIO);
   const napi_value buffer = attachment->createLostView();
   return buffer == nullptr ? Napi::Value(Napi::Number::New(env, -ENOMEM))
                            : Napi::Value(env, buffer);
@@ -136,6 +138,11 @@ static Napi::Value memoryAddress(Environment&, const Arguments& arguments) {
   return Napi::BigInt::New(env, reinterpret_cast<uint64_t>(data));
 }
 
+static int64_t sigbusRearm(Environment&, const Arguments&) {
+  sigbus::rearm();
+  return 0;
+}
+
 void defineRanges(Napi::Object exports) {
   define<rangeReserve>(exports, "rangeReserve");
   define<rangeMap>(exports, "rangeMap");
@@ -149,6 +156,7 @@ void defineRanges(Napi::Object exports) {
   define<onRange<&Range::lock>>(exports, "rangeLock");
   define<onRange<&Range::restore>>(exports, "rangeRestore");
   define<memoryAddress>(exports, "memoryAddress");
+  define<sigbusRearm>(exports, "sigbusRearm");
 }
 
 } // namespace vfio

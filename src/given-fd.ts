@@ -1,34 +1,28 @@
-/** A descriptor that was opened elsewhere and handed over: owned from the start, closed unless somebody takes it. */
-import { constants } from 'node:os';
+/** A descriptor that was opened elsewhere, for a process without the right to. */
 import { check } from './errors';
 import { native } from './native';
 
+/**
+ * A duplicate of it, closed unless somebody takes it. The caller's own stays the caller's: Node, or
+ * another thread, may be about to close it.
+ */
 export class GivenFd implements Disposable {
   readonly #fd: number;
-  readonly #adopted: number;
   #taken = false;
 
   /** @throws EBADF */
   constructor(fd: number) {
-    this.#fd = fd;
-    this.#adopted = native.adoptFd(fd);
-    // One that is given twice may still do: the group it is of is open by it.
-    if (this.#adopted !== -constants.errno.EEXIST) this.#check();
+    this.#fd = check(native.duplicateFd(fd), `descriptor ${fd}`, { syscall: 'fcntl' });
   }
 
-  /** Whoever takes it closes it. @throws EEXIST if this thread owns it already */
+  /** Whoever takes it closes it. */
   take(): number {
-    this.#check();
     this.#taken = true;
     return this.#fd;
   }
 
   [Symbol.dispose](): void {
-    if (!this.#taken && this.#adopted >= 0) native.close(this.#fd);
+    if (!this.#taken) native.close(this.#fd);
     this.#taken = true;
-  }
-
-  #check(): void {
-    check(this.#adopted, `descriptor ${this.#fd}`, { syscall: 'fcntl' });
   }
 }

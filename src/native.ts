@@ -75,13 +75,17 @@ export interface NativeAddon {
 
   /** open(2) with O_CLOEXEC added; a file it creates has mode 0600. A descriptor or -errno. */
   open(path: string, flags: number): number;
-  /** The calling environment takes over a descriptor that a system call returned, and sets
-   *  FD_CLOEXEC on it. The descriptor, -EEXIST if it owns it already, or -errno. */
-  adoptFd(fd: number): number;
+  /** A duplicate (F_DUPFD_CLOEXEC) of a descriptor that somebody else owns; theirs stays theirs. A
+   *  descriptor or -errno. */
+  duplicateFd(fd: number): number;
+  /** Sets FD_CLOEXEC, and does not close the descriptor any more when the environment ends: it is the
+   *  caller's. The descriptor or -errno. */
+  giveFd(fd: number): number;
   /** close(2). While an asynchronous ioctl runs on it, the descriptor is closed when that returns;
    *  it is unusable at once. 0 or -EBADF. */
   close(fd: number): number;
-  /** As close, on the thread pool: letting go of a device can include a reset. */
+  /** As close, on the thread pool: letting go of a device can include a reset. Resolves when the
+   *  kernel has the descriptor back, behind all that is under way on it. */
   closeAsync(fd: number): Promise<number>;
   /** pread(2) / pwrite(2). Bytes transferred or -errno. */
   pread(fd: number, bytes: Uint8Array, position: number): number;
@@ -121,7 +125,8 @@ export interface NativeAddon {
   /**
    * Put memory at `offset` of the range; offsets and length are page-aligned, `protection` is not 0.
    * `fd` and `fdOffset` are ignored for MEMORY_ANONYMOUS. 0 or -errno; -EEXIST if a page of it has
-   * memory already, -ERANGE outside of the range, -ENXIO for MEMORY_FILE beyond the end of a file.
+   * memory already, -ERANGE outside of the range, -ENXIO for MEMORY_FILE beyond the end of a file,
+   * -EINVAL for a part of a huge page of hugetlbfs.
    */
   rangeMap(
     range: number,
@@ -148,19 +153,35 @@ export interface NativeAddon {
   rangeLength(range: number): number;
   /** A view of the range's memory, detached at rangeRelease; or -errno: -EFAULT if a page of it has
    *  no memory, -EACCES if one is not readable and writable, -E2BIG from 4 GiB (a limit of Node).
-   *  Never pass it to markAsUntransferable: from Node 24 on, Node then aborts when it is detached. */
+   *  Never pass it to markAsUntransferable: it then stays, as zeros, and from Node 24 on, Node aborts
+   *  when the thread ends. */
   rangeBuffer(range: number, offset: number, length: number): ArrayBuffer | number;
   /** Accessors by volatile loads and stores; or -errno: -EFAULT if a page of it has no memory. */
   rangeRegisters(range: number, offset: number, length: number): NativeAccessors | number;
   /** How often an access to the range raised SIGBUS (the device did not answer), or -EBADF. The page
-   *  touched reads as 0xff from then on. */
+   *  touched, and what follows it, reads as 0xff from then on. */
   rangeFaults(range: number): number;
-  /** A view of one byte, detached at rangeRelease: 1 while device memory of the range is lost to a
-   *  fault, until rangeRestore. For who touches the range without register accessors. Or -errno. */
+  /** A view of one byte, detached at rangeRelease: not 0 while device memory of the range is lost to a
+   *  fault, until rangeRestore. For those who touch the range without register accessors. Or -errno;
+   *  -ENXIO without device memory. */
   rangeLost(range: number): ArrayBuffer | number;
   /** Map all device memory of the range anew after a fault. 0 or -errno; -EBADF if a descriptor it
    *  was mapped from is closed. */
   rangeRestore(range: number): number;
+
+  /** Has SIGBUS come to the addon again, after somebody else took the signal. Nothing without device
+   *  memory. 0. */
+  sigbusRearm(): number;
+
+  // Farewells: what is done when the calling environment ends, however it ends, before its memory
+  // and descriptors go; on files that are still open then. An id for farewellCancel, or -errno.
+
+  /** Clear the bits of `mask` in the u16 at `position` of `fd`; all of these come first. */
+  farewellClearBits(fd: number, position: number, mask: number): number;
+  /** Make a request as ioctlStruct does. `memory` lives until farewellCancel, or the end. */
+  farewellRequest(fd: number, request: number, bytes: Uint8Array, memory: Uint8Array): number;
+  /** 0 or -errno. */
+  farewellCancel(id: number): number;
 
   /** Where the memory of an array on a SharedArrayBuffer is; -EINVAL for any other. */
   memoryAddress(memory: Uint8Array): bigint | number;
@@ -208,3 +229,11 @@ function load(): NativeAddon {
 }
 
 export const native: NativeAddon = load();
+
+// A SIGBUS listener of the program puts Node's handler in place of the addon's, and its removal the
+// default, which ends the process. Node has done so when these listeners are called.
+for (const event of ['newListener', 'removeListener'] as const) {
+  process.on(event, (signal) => {
+    if (signal === 'SIGBUS') native.sigbusRearm();
+  });
+}

@@ -115,5 +115,5 @@ export function deviceFeatureDmaBuf(
     target.length = length;
   });
   const dmaBuf = callStruct(fd, 'VFIO_DEVICE_FEATURE', arg);
-  return check(native.adoptFd(dmaBuf), 'dma-buf', { syscall: 'fcntl' });
+  return check(native.giveFd(dmaBuf), 'dma-buf', { syscall: 'fcntl' });
 }

@@ -44,5 +44,5 @@ export function deviceQueryGfxPlane(
 /** The dma-buf of a plane, by the id of deviceQueryGfxPlane: a descriptor that the caller closes. @throws ENOENT */
 export function deviceGetGfxDmabuf(fd: number, dmabufId: number): number {
   const dmabuf = callInt(fd, 'VFIO_DEVICE_GET_GFX_DMABUF', dmabufId);
-  return check(native.adoptFd(dmabuf), 'dma-buf', { syscall: 'fcntl' });
+  return check(native.giveFd(dmabuf), 'dma-buf', { syscall: 'fcntl' });
 }

@@ -1,4 +1,4 @@
-import { ftruncateSync } from 'node:fs';
+import { ftruncateSync, readFileSync } from 'node:fs';
 import type { Worker } from 'node:worker_threads';
 import { MEMORY_ANONYMOUS, MEMORY_DEVICE, MEMORY_FILE, native } from '../../src/native';
 import {
@@ -14,6 +14,7 @@ import {
   registers,
   runChild,
   startWorker,
+  statusFlags,
 } from './support';
 
 const workers: Worker[] = [];
@@ -181,4 +182,71 @@ if (!canTransfer) console.warn('no ArrayBuffer.prototype.transfer: its test is s
     native.rangeRelease(id);
   }
   expect(escaped[0]).toBe(1);
+});
+
+test('workers that end without a close leave no mapping for each of their views', async () => {
+  const mappings = () => readFileSync('/proc/self/maps', 'utf8').split('\n').length;
+  const before = mappings();
+  for (let round = 0; round < 5; round++) {
+    const worker = start();
+    expect(await ask(worker, 'views', { count: 200 })).toBe(200);
+    await worker.terminate();
+  }
+  expect(mappings() - before).toBeLessThan(200);
+});
+
+describe('farewells', () => {
+  /** FIONBIO: sets O_NONBLOCK of the open file, whoever has a descriptor of it, if its int is not 0. */
+  const FIONBIO = 0x5421;
+  const O_NONBLOCK = 0o4000;
+  const argument = () => Uint8Array.of(8, 0, 0, 0, 0, 0, 0, 0);
+
+  test.each(['exit', 'throw', 'terminate'])('are said when the worker ends by %s', async (end) => {
+    const file = memoryFile(PAGE);
+    native.pwrite(file, Uint8Array.of(0xff, 0xff), 6);
+    const other = memoryFile(PAGE);
+    const worker = start();
+    worker.on('error', () => {});
+    const call = (name: string, ...args: unknown[]) => ask(worker, 'call', { name, args });
+    const [ownFile, ownOther] = [await call('duplicateFd', file), await call('duplicateFd', other)];
+    const memory = new Uint8Array(new SharedArrayBuffer(PAGE));
+    expect(await call('farewellClearBits', ownFile, 6, 0x0104)).toBeGreaterThan(0);
+    const cancelled = await call('farewellClearBits', ownFile, 6, 0x0002);
+    expect(await call('farewellCancel', cancelled)).toBe(0);
+    expect(await call('farewellCancel', cancelled)).toBe(-errno.ENOENT);
+    const made = await call('farewellRequest', ownOther, FIONBIO, argument(), memory);
+    expect(made).toBeGreaterThan(0);
+    expect(statusFlags(other) & O_NONBLOCK).toBe(0);
+
+    if (end === 'terminate') {
+      await worker.terminate();
+    } else {
+      worker.postMessage({ action: end });
+      await exit(worker);
+    }
+    const word = new Uint8Array(2);
+    native.pread(file, word, 6);
+    expect([...word]).toEqual([0xfb, 0xfe]);
+    expect(statusFlags(other) & O_NONBLOCK).toBe(O_NONBLOCK);
+    native.close(file);
+    native.close(other);
+  });
+
+  test('are not said to files that were closed before, nor where they are wrong', async () => {
+    const other = memoryFile(PAGE);
+    const worker = start();
+    const call = (name: string, ...args: unknown[]) => ask(worker, 'call', { name, args });
+    const own = await call('duplicateFd', other);
+    await call('farewellRequest', own, FIONBIO, argument(), new Uint8Array(1));
+    await call('close', own);
+    expect(await call('farewellRequest', own, FIONBIO, argument(), new Uint8Array(1))).toBe(
+      -errno.EBADF,
+    );
+    const third = await call('duplicateFd', other);
+    expect(await call('farewellRequest', third, FIONBIO, argument(), 'memory')).toBe(-errno.EINVAL);
+    expect(await call('farewellClearBits', third, 0, 0x10000)).toBe(-errno.EINVAL);
+    await worker.terminate();
+    expect(statusFlags(other) & O_NONBLOCK).toBe(0);
+    native.close(other);
+  });
 });

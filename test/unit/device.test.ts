@@ -352,7 +352,7 @@ describe('an address space of one’s own', () => {
   });
 });
 
-describe('a descriptor of the group that was handed over', () => {
+describe('a descriptor of the group that was opened elsewhere', () => {
   const vfToken = TOKEN;
 
   test('opens the device, and again one that shares the group', async () => {
@@ -368,12 +368,12 @@ describe('a descriptor of the group that was handed over', () => {
     ['another interface', { backend: 'iommufd' }, 'ERR_VFIO_INVALID_ARGUMENT'],
     ['no token', { vfToken: 'secret' }, 'ERR_VFIO_INVALID_UUID'],
     ['a token that is not taken', { vfToken }, 'EINVAL'],
-  ] as const)('is closed if the device cannot be opened: %s', async (_, options, error) => {
+  ] as const)('leaves no duplicate if the device cannot be opened: %s', async (_, options, error) => {
     const fds = { group: kernel.handOver('group') };
     await expect(openDevice(DEVICE.bdf, { ...options, fds })).rejects.toThrow(code(error));
   });
 
-  test('is closed if the container is refused', async () => {
+  test('leaves no duplicate if the container is refused', async () => {
     kernel.failures.set(requests.VFIO_GET_API_VERSION, constants.errno.EIO);
     const fds = { group: kernel.handOver('group') };
     await expect(openDevice(DEVICE.bdf, { fds })).rejects.toThrow();
@@ -390,7 +390,7 @@ describe('a descriptor of the group that was handed over', () => {
   });
 });
 
-test('a container that was handed over is closed if an option does not go with it', () => {
+test('a container that was opened elsewhere leaves no duplicate if an option does not go with it', () => {
   const open = (options: object) =>
     openAddressSpace({ backend: 'group', fd: kernel.handOver('container'), ...options });
   expect(() => open({ accounting: 'user' })).toThrow(code('ERR_VFIO_UNSUPPORTED'));

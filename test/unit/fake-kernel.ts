@@ -74,7 +74,7 @@ export class FakeKernel {
   /** Everything that is not given back: empty after a clean close. */
   leaks(): string[] {
     return [
-      ...this.#files.values(),
+      ...[...this.#files].filter(([fd]) => !this.#handedOver.has(fd)).map(([, kind]) => kind),
       ...[...this.#ranges.values()].filter(({ closed }) => !closed).map(() => 'range'),
       ...[...this.#eventfds].map(() => 'eventfd'),
       ...[...this.mappings].map(() => 'mapping'),
@@ -106,7 +106,15 @@ export class FakeKernel {
   readonly native: NativeAddon = {
     pageSize: 4096,
     open: (path) => this.#open(path),
-    adoptFd: (fd) => (this.#handedOver.delete(fd) ? fd : this.#files.has(fd) ? -EEXIST : -EBADF),
+    duplicateFd: (fd) => {
+      const kind = this.#files.get(fd);
+      return kind === undefined ? -EBADF : this.#file(kind);
+    },
+    giveFd: (fd) => (this.#files.delete(fd) ? fd : -EBADF),
+    farewellClearBits: () => ++this.#nextId,
+    farewellRequest: () => ++this.#nextId,
+    farewellCancel: () => 0,
+    sigbusRearm: () => 0,
     memfdCreate: () => this.#file('memfd'),
     close: (fd) => this.#close(fd),
     closeAsync: async (fd) => this.#close(fd),

@@ -61,7 +61,8 @@ export const closed: number[] = [];
 
 const addon: Partial<NativeAddon> = {
   pageSize: PAGE,
-  adoptFd: (fd) => {
+  duplicateFd: (fd) => fd,
+  giveFd: (fd) => {
     adopted.add(fd);
     return fd;
   },
