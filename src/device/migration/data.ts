@@ -11,7 +11,7 @@ const writeAsync = promisify(write);
 export class MigrationData {
   readonly #fd: number;
   readonly #onClose: (data: MigrationData) => void;
-  /** All transfers so far, which hold the descriptor. */
+  /** The transfers so far, one after the other: the pool runs them in any order. */
   #busy: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
 
@@ -67,8 +67,8 @@ export class MigrationData {
 
   #transfer<T>(operation: () => Promise<T>): Promise<T> {
     if (this.#closing) return Promise.reject(closedError('migration data'));
-    const result = operation();
-    this.#busy = Promise.allSettled([this.#busy, result]);
+    const result = this.#busy.then(operation);
+    this.#busy = result.catch(() => {});
     return result;
   }
 }
