@@ -36,6 +36,8 @@ export class Device implements AsyncDisposable {
   readonly #attachment: Attachment;
   readonly #regions = new Map<number, Region>();
   readonly #irqs: DeviceIrqs;
+  /** Of the addon: a thread that ends without a close leaves no device that does DMA. */
+  readonly #farewell: number | undefined;
   /** A reset under way holds the descriptor. */
   #resetting: Promise<void> = Promise.resolve();
   #sriov: Sriov | undefined;
@@ -52,6 +54,7 @@ export class Device implements AsyncDisposable {
     this.#irqs = new DeviceIrqs(bdf, this.#fd, this.info, () => {
       this.close().catch((error) => process.emitWarning(error));
     });
+    this.#farewell = this.#endDmaWithThread();
     // Last: a device that is not made to its end is the caller's to close, and not the space's.
     attachment.space.adopt(this);
   }
@@ -323,6 +326,7 @@ export class Device implements AsyncDisposable {
     // Whichever of them fails, the others and the device are closed.
     const ended = await Promise.allSettled(parts.map(async (close) => close()));
     await this.#resetting;
+    if (this.#farewell !== undefined) native.farewellCancel(this.#farewell);
     const closed = await native.closeAsync(this.#fd);
     this.dma.disown(this);
     await this.#attachment.release();
@@ -339,6 +343,17 @@ export class Device implements AsyncDisposable {
       // Unplugged.
       if (!isErrno(error, 'EIO') && !isErrno(error, 'ENODEV')) throw error;
     }
+  }
+
+  #endDmaWithThread(): number | undefined {
+    const config = this.#isPci ? this.#regionInfo(regionIndices.config) : undefined;
+    if (config === undefined) return undefined;
+    const { offset } = config;
+    return check(
+      native.farewellClearBits(this.#fd, offset + PCI_COMMAND, PCI_COMMAND_MASTER),
+      `${this.bdf}: the end of its DMA`,
+      { device: this.bdf },
+    );
   }
 
   #iommufd(): IommufdAttachment {

@@ -1,5 +1,5 @@
 /** edu's DMA engine (docs/specs/edu of QEMU), as the instrument that shows what a mapping lets through. */
-import type { Device } from 'vfio';
+import type { Device, Region } from 'vfio';
 
 const SOURCE = 0x80;
 const DESTINATION = 0x88;
@@ -11,8 +11,10 @@ const INTERRUPT = 4;
 /** The device's own buffer of one page, as its DMA engine addresses it. */
 const INTERNAL = 0x40000n;
 
-/** A device, or as much of one as has its registers. */
-type Engine = Pick<Device, 'region'>;
+/** As much of a device as has its registers. */
+interface Engine {
+  region(name: 'bar0'): Pick<Region, 'read32' | 'write64'>;
+}
 
 /** What edu's DMA engine can reach. */
 export const eduMask = { maxIova: (1n << 28n) - 1n };

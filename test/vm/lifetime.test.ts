@@ -5,15 +5,19 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { type AddressSpace, type Device, openDevice } from 'vfio';
+import { type AddressSpace, attachRegion, type Device, openDevice } from 'vfio';
 import { times } from '../fixtures/scale';
 import { dmaModes } from './dma-modes';
-import { deviceHeld, deviceReads, eduMask } from './edu-dma';
+import { deviceHeld, deviceReads, deviceWrites, eduMask } from './edu-dma';
 import { bound, findDevice, vfioResources } from './lab-devices';
 
 bound('edu', 'igb', 'nvme');
+
+/** PCI_COMMAND_MASTER. */
+const BUS_MASTER = 4;
 
 const library = join(__dirname, '../../dist/index.js');
 
@@ -153,3 +157,75 @@ describe.each(dmaModes.filter(({ name }) => name !== 'iommufd'))('$name', ({ ope
     await addressSpace.close();
   });
 });
+
+/**
+ * A worker that opens edu, gives it memory, and lets others have its registers and the memory; then it
+ * waits to be ended.
+ */
+const owner = (bdf: string, ends: string) => `
+  const { openDevice } = require(${JSON.stringify(library)});
+  const { parentPort } = require('node:worker_threads');
+  (async () => {
+    const dev = await openDevice('${bdf}');
+    const memory = new WebAssembly.Memory({ shared: true, initial: 1, maximum: 1 });
+    const bytes = new Uint8Array(memory.buffer);
+    const mapping = await dev.dma.map(bytes, { maxIova: ${eduMask.maxIova}n });
+    dev.enableBusMaster();
+    const buffer = await dev.dma.alloc(4096, { maxIova: ${eduMask.maxIova}n });
+    parentPort.once('message', () => { ${ends} });
+    parentPort.postMessage({
+      bar: dev.region('bar0').share(),
+      bytes,
+      iova: mapping.iova,
+      buffer: buffer.iova,
+    });
+  })();
+`;
+
+function writeCommand(bdf: string, value: number): void {
+  const fd = openSync(`/sys/bus/pci/devices/${bdf}/config`, 'r+');
+  writeSync(fd, Uint8Array.of(value & 0xff, value >> 8), 0, 2, 4);
+  closeSync(fd);
+}
+
+test.each([
+  ['terminate', ''],
+  ['exit', 'process.exit(0);'],
+  ['throw', "throw new Error('on purpose');"],
+])(
+  'a device does not reach the memory of a worker that has ended (%s), whoever holds its registers',
+  async (_, ends) => {
+    const { bdf } = findDevice('edu');
+    const command = () => readFileSync(`/sys/bus/pci/devices/${bdf}/config`).readUInt16LE(4);
+    const before = vfioResources();
+    const worker = new Worker(owner(bdf, ends), { eval: true });
+    worker.on('error', () => {});
+    const [given] = await once(worker, 'message');
+    const bytes = given.bytes as Uint8Array;
+    const registers = attachRegion(given.bar);
+    const engine = { region: () => registers };
+    bytes.fill(1);
+    await deviceReads(engine, given.iova);
+    bytes.fill(2);
+    await deviceWrites(engine, given.iova);
+    expect(bytes.subarray(0, 4096)).toEqual(new Uint8Array(4096).fill(1));
+    expect(command() & BUS_MASTER).toBe(BUS_MASTER);
+
+    const ended = once(worker, 'exit');
+    if (ends === '') await worker.terminate();
+    else worker.postMessage('end');
+    await ended;
+    expect(command() & BUS_MASTER).toBe(0);
+    bytes.fill(3);
+    await deviceWrites(engine, given.iova);
+    await deviceWrites(engine, given.buffer);
+    // Root could let it master the bus again; what the worker has mapped is unmapped all the same.
+    writeCommand(bdf, command() | BUS_MASTER);
+    await deviceWrites(engine, given.iova);
+    expect(bytes.every((byte) => byte === 3)).toBe(true);
+
+    registers.close();
+    await (await openEventually(bdf)).close();
+    expect(vfioResources()).toEqual(before);
+  },
+);
