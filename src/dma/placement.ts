@@ -68,9 +68,9 @@ export class IovaPlacement implements Placement {
       this.#allocator.reserve(iova, size);
       return iova;
     } catch (error) {
-      const rule = brokenRule({ iova, size, pageSize }, this.geometry, mappings);
-      if (rule === undefined) throw error;
-      const code = rule.includes('overlaps') ? 'ERR_VFIO_IOVA_TAKEN' : 'ERR_VFIO_IOVA_OUTSIDE';
+      const broken = brokenRule({ iova, size, pageSize }, this.geometry, mappings);
+      if (!broken) throw error;
+      const { code, rule } = broken;
       throw new VfioError(code, `IOVA 0x${iova.toString(16)} for ${size} bytes: ${rule}`);
     }
   }

@@ -16,7 +16,10 @@ beforeEach(() => {
   backend = new FakeBackend();
   space = new AddressSpace(backend);
 });
-afterEach(() => space.close());
+afterEach(async () => {
+  await space.leave(backend);
+  await space.close();
+});
 
 const memory = (bytes: number) => new Uint8Array(new SharedArrayBuffer(bytes));
 
@@ -55,11 +58,9 @@ test('one that cannot be resumed stays suspended', async () => {
 test('a new space of the kernel gets what is not suspended', async () => {
   const [first, second] = [await space.map(memory(PAGE)), await space.map(memory(PAGE))];
   first.suspend();
-  backend.current = undefined;
-  backend.mapped.clear();
+  await space.leave(backend, backend.drop);
   expect(() => second.suspend()).toThrow('no IOMMU');
-  backend.current = FakeBackend.newGeometry();
-  await space.joined('new');
+  await space.join(backend, backend.attach);
   expect([...backend.mapped.keys()]).toEqual([second.iova]);
   first.resume();
   expect(backend.mapped.size).toBe(2);
