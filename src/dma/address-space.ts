@@ -251,23 +251,26 @@ export class AddressSpace implements AsyncDisposable {
    * ERR_VFIO_CLOSED
    */
   async join(member: object, attach: () => Promise<void>): Promise<void> {
-    this.#members.add(member);
     await this.#mapper.join(async () => {
       this.#assertOpen();
+      this.#members.add(member);
       await attach();
     });
     // It waits for `member` to leave.
     this.#assertOpen();
   }
 
-  /** Internal: detach what `join` has attached. The space is closed after that only. */
-  async leave(member: object, detach: () => Promise<void> = async () => {}): Promise<void> {
-    try {
-      await this.#mapper.turn.alone(detach);
-    } finally {
-      this.#members.delete(member);
-      if (this.#members.size === 0) this.#onEmpty();
-    }
+  /** Internal: detach what `join` has attached, once. The space is closed after that only. */
+  leave(member: object, detach: () => Promise<void> = async () => {}): Promise<void> {
+    return this.#mapper.turn.alone(async () => {
+      if (!this.#members.has(member)) return;
+      try {
+        await detach();
+      } finally {
+        this.#members.delete(member);
+        if (this.#members.size === 0) this.#onEmpty();
+      }
+    });
   }
 
   /**

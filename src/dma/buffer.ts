@@ -1,7 +1,7 @@
 import { closedError } from '../errors';
 import type { SharedMemoryId } from './attached-memory';
 import { forgotten } from './forgotten';
-import type { LiveMapping } from './live-mappings';
+import { type LiveMapping, standFor } from './live-mappings';
 import type { MappingControl } from './mapping';
 
 /**
@@ -34,6 +34,7 @@ export class DmaBuffer implements AsyncDisposable {
     this.#u8 = new Uint8Array(memory);
     this.#u32 = new Uint32Array(memory);
     this.#u64 = new BigUint64Array(memory);
+    standFor(live, this);
     // The views may outlive this object.
     forgotten(memory, live, control.mappings);
   }

@@ -54,9 +54,10 @@ export class DirtyTracker {
    * @throws ERR_VFIO_INVALID_ARGUMENT if it is no mapping of this space, or a suspended one
    */
   async last(mapping: IovaSpan, pageSize = native.pageSize): Promise<DirtyBitmap> {
-    const { iova, size } = checkedSpan(mapping, pageSize);
-    return this.#mapper.change({ iova, size }, async (live) => {
+    checkedSpan(mapping, pageSize);
+    return this.#mapper.change(mapping, async (live) => {
       this.#assertReady();
+      const { iova, size } = live;
       if (live.suspended) {
         throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'the mapping is suspended', {
           hint: 'which pages were dirty is lost with suspend(): call last() before it',

@@ -37,6 +37,14 @@ export class LiveMapping implements PagedSpan {
   }
 }
 
+/** The mapping of each object that was given to the caller. */
+const handles = new WeakMap<object, LiveMapping>();
+
+/** `handle` stands for `live`, and for no other that is at its place later. */
+export function standFor(live: LiveMapping, handle: object): void {
+  handles.set(handle, live);
+}
+
 export class LiveMappings implements Iterable<LiveMapping> {
   readonly #mappings = new Set<LiveMapping>();
   /** A mapping that was collected without close() is reported once. */
@@ -70,10 +78,13 @@ export class LiveMappings implements Iterable<LiveMapping> {
     return this.#mappings.delete(live);
   }
 
-  /** The mapping at a place. @throws ERR_VFIO_INVALID_ARGUMENT */
-  find({ iova, size }: IovaSpan): LiveMapping {
-    for (const live of this.#mappings) {
-      if (live.iova === iova && live.size === size && isOpen(live)) return live;
+  /** The mapping of a handle, or at a place. @throws ERR_VFIO_INVALID_ARGUMENT */
+  find(mapping: IovaSpan): LiveMapping {
+    const own = handles.get(mapping);
+    const { iova, size } = mapping;
+    for (const live of own ? [own] : this.#mappings) {
+      if (live.iova !== iova || live.size !== size) continue;
+      if (isOpen(live) && this.#mappings.has(live)) return live;
     }
     throw new VfioError(
       'ERR_VFIO_INVALID_ARGUMENT',

@@ -1,5 +1,5 @@
 import { forgotten } from './forgotten';
-import type { LiveMapping, LiveMappings } from './live-mappings';
+import { type LiveMapping, type LiveMappings, standFor } from './live-mappings';
 
 /** Bytes at IOVAs `iova` to `iova + size - 1`: those of a mapping, or any others. */
 export interface IovaSpan {
@@ -41,6 +41,7 @@ export class DmaMapping implements AsyncDisposable {
     this.pageSize = live.pageSize;
     this.#live = live;
     this.#control = control;
+    standFor(live, this);
     forgotten(this, live, control.mappings);
   }
 

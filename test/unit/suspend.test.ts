@@ -11,10 +11,11 @@ const code = (expected: string) => expect.objectContaining({ name: 'VfioError', 
 let backend: FakeBackend;
 let space: AddressSpace;
 
-beforeEach(() => {
+beforeEach(async () => {
   bootFakeKernel();
   backend = new FakeBackend();
   space = new AddressSpace(backend);
+  await space.join(backend, backend.attach);
 });
 afterEach(async () => {
   await space.leave(backend);
