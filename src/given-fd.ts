@@ -16,6 +16,12 @@ export class GivenFd implements Disposable {
     if (this.#adopted !== -constants.errno.EEXIST) this.#check();
   }
 
+  /** To ask the kernel what it is. @throws EEXIST if this thread owns it already */
+  get fd(): number {
+    this.#check();
+    return this.#fd;
+  }
+
   /** Whoever takes it closes it. @throws EEXIST if this thread owns it already */
   take(): number {
     this.#check();

@@ -1,4 +1,5 @@
-import { VfioError } from '../errors';
+import { constants } from 'node:os';
+import { systemError, VfioError } from '../errors';
 import { VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE } from '../ioctl/abi/constants';
 import type { IovaRange } from '../ioctl/container';
 import type { MemlockAccounting } from './memlock';
@@ -18,6 +19,15 @@ export function accessFlags(access: DmaAccess): number {
 export function noIommu(): VfioError {
   return new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'the address space has no IOMMU', {
     hint: 'an IOMMU comes with the first device and goes with the last: open one in this address space first',
+  });
+}
+
+/** @throws ENOENT if the kernel had less to unmap than it should have: to it, that is no error */
+export function assertUnmapped(wanted: bigint, unmapped: bigint): void {
+  if (unmapped === wanted) return;
+  const what = `unmapping ${wanted} bytes, of which the kernel had ${unmapped}`;
+  throw systemError(-constants.errno.ENOENT, what, {
+    hint: 'something other than this address space unmaps there',
   });
 }
 

@@ -73,7 +73,7 @@ export class Container implements DmaBackend {
   /** A container that was opened elsewhere, without groups; owned from now on, closed if it is unfit. */
   static from(fd: number, wanted?: IommuType): Container {
     try {
-      const version = ioctl.getApiVersion(fd);
+      const version = askVersion(fd);
       const types = wanted ? [wanted] : (['type1v2', 'type1'] as const);
       const type = types.find((type) => ioctl.checkExtension(fd, iommuTypes[type]) > 0);
       if (version === abi.VFIO_API_VERSION && type) {
@@ -217,6 +217,18 @@ export class Container implements DmaBackend {
 
   #readGeometry(): Geometry {
     return this.#type === 'noiommu' ? physicalGeometry : ioctl.iommuGetInfo(this.#fd);
+  }
+}
+
+function askVersion(fd: number): number {
+  try {
+    return ioctl.getApiVersion(fd);
+  } catch (cause) {
+    if (!isErrno(cause, 'ENOTTY')) throw cause;
+    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `descriptor ${fd} is no container of VFIO`, {
+      hint: `open ${CONTAINER_PATH}, or ${IOMMUFD_PATH}, for reading and writing`,
+      cause,
+    });
   }
 }
 

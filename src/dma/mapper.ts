@@ -7,7 +7,7 @@ import { allDone } from '../all-done';
 import { closedError, systemError, VfioError } from '../errors';
 import { isBrief } from '../ioctl/call';
 import { native } from '../native';
-import { type DmaBackend, noIommu, type PreparedMapping } from './backend';
+import { assertUnmapped, type DmaBackend, noIommu, type PreparedMapping } from './backend';
 import type { Backing } from './backing';
 import { mapInChunks, type Progress, pieceSize } from './chunks';
 import { explainMapError } from './explain';
@@ -169,12 +169,7 @@ export class Mapper implements MappingControl {
     if (mapped === 0) return;
     const unmapped = await this.#backend.unmap(iova, BigInt(mapped));
     live.mapped = 0;
-    if (unmapped === BigInt(mapped)) return;
-    throw systemError(
-      -constants.errno.ENOENT,
-      `unmapping ${mapped} bytes at IOVA 0x${iova.toString(16)}, of which the kernel had ${unmapped}`,
-      { hint: 'something other than this address space unmaps there' },
-    );
+    assertUnmapped(BigInt(mapped), unmapped);
   }
 
   /** One after the other, for each mapping. */

@@ -1,6 +1,7 @@
 /** Options of one mapping, and usage figures of all. */
 import { VfioError } from '../errors';
 import type { IovaRange } from '../ioctl/container';
+import { isAlignment } from './alignment';
 import type { DmaAccess } from './backend';
 import type { Progress } from './chunks';
 import type { IovaConstraints } from './iova-allocator';
@@ -57,10 +58,6 @@ const rules: Record<keyof (AllocOptions & PeerOptions), [(value: unknown) => boo
   offset: [Number.isSafeInteger, 'a number of bytes'],
   size: [Number.isSafeInteger, 'a number of bytes'],
 };
-
-export function isAlignment(value: unknown): boolean {
-  return typeof value === 'number' && value >= 1 && Number.isSafeInteger(Math.log2(value));
-}
 
 /** A copy of them, each read once and of its type. @throws ERR_VFIO_INVALID_ARGUMENT */
 export function checked<T extends AllocOptions | PeerOptions>(options: T): T {

@@ -1,6 +1,7 @@
 /** Where in an address space mappings go: at an address that was asked for, or at a free one. */
 import { VfioError } from '../errors';
 import { native } from '../native';
+import { assertAlignment } from './alignment';
 import type { Geometry } from './backend';
 import { brokenRule } from './explain';
 import { IovaAllocator } from './iova-allocator';
@@ -26,12 +27,6 @@ export interface Placement {
   take(memory: Placeable, options: MapOptions, mappings: Iterable<IovaSpan>): bigint;
   /** Give it back. */
   free(iova: bigint, size: number): void;
-}
-
-/** @throws ERR_VFIO_INVALID_ARGUMENT */
-export function assertAlignment(alignment: number): void {
-  if (Number.isSafeInteger(Math.log2(alignment))) return;
-  throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `alignment is no power of two: ${alignment}`);
 }
 
 /** In front of the devices is an IOMMU: addresses are whatever is free. */
