@@ -15,6 +15,11 @@ export class GivenFd implements Disposable {
     this.#fd = check(native.duplicateFd(fd), `descriptor ${fd}`, { syscall: 'fcntl' });
   }
 
+  /** To ask the kernel what it is. */
+  get fd(): number {
+    return this.#fd;
+  }
+
   /** Whoever takes it closes it. */
   take(): number {
     this.#taken = true;

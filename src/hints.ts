@@ -61,6 +61,8 @@ export const hints = {
   memlock: (need: number, locked: number, limit: number) =>
     pinned(`the limit is ${limit} bytes, ${locked} are pinned, and ${need} more were asked for`),
   memlockLimit: (limit: number) => pinned(`the limit is ${limit} bytes`),
+  memlockUnknown: () =>
+    'whether it is RLIMIT_MEMLOCK cannot be said, as /proc/self cannot be read: see ulimit -l, or free memory',
   memlockOfUser: () =>
     "iommufd counts what all processes of the user have pinned, unless { accounting: 'process' }",
   container: () =>
@@ -70,6 +72,9 @@ export const hints = {
   mappings: () =>
     'one container has 65,535 mappings (vfio_iommu_type1.dma_entry_limit); use dma.pool(), which puts ' +
     'many buffers on one mapping, or fewer and larger buffers',
+  guards: () =>
+    'too many files (dma.mapFile) and BARs are mapped at the same time by this process: close some, or map ' +
+    'larger parts of fewer files',
   unpinnable: () =>
     'memory behind the end of its file cannot be pinned, nor can a BAR by its address under iommufd: there, ' +
     "a space of { backend: 'iommufd' } takes it by dma.mapRegion()",

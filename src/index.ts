@@ -47,8 +47,8 @@ export type {
   DmaUsage,
   MapOptions,
   PeerOptions,
-  PeerRegion,
 } from './dma/options';
+export type { PeerRegion } from './dma/peer-region';
 export { type DmaPool, POOL_OUT, type PoolBuffer, type PoolOptions } from './dma/pool';
 export { VfioError, type VfioErrorCode, type VfioErrorDetails } from './errors';
 export type { IovaRange } from './ioctl/container';

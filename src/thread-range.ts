@@ -4,7 +4,8 @@ import { native } from './native';
 
 /**
  * This thread's reference to a range, until `native.rangeRelease` or the end of the thread.
- * @throws ERR_VFIO_INVALID_ARGUMENT in the thread that has it already, ERR_VFIO_CLOSED if it is gone
+ * @throws ERR_VFIO_INVALID_ARGUMENT in the thread that has it already, EBADF if it is gone, EINVAL for
+ * what is no range
  */
 export function attachRange(range: number, what: string): void {
   if (native.rangeLength(range) >= 0) {

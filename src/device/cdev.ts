@@ -49,19 +49,27 @@ export async function openCdev(device: BusDevice, options: CdevOptions): Promise
   let attachment: CdevAttachment | undefined;
   try {
     seat = await GroupSeat.take(device.iommuGroup, addressSpace);
-    const ioas = ioasOf(seat.space);
+    const taken = seat;
+    const ioas = ioasOf(taken.space);
     const token = vfToken === undefined ? undefined : vfTokenBytes(vfToken);
-    const id = await deviceBindIommufd(fd, ioas.iommufd, token);
-    attachment = new CdevAttachment(fd, id, seat);
-    await attachment.attach(ioas.id);
-    await ioas.addDevice(attachment);
-    await seat.space.joined('kept');
-    return attachment;
+    await taken.space.join(device, async () => {
+      const id = await deviceBindIommufd(fd, ioas.iommufd, token);
+      attachment = new CdevAttachment(device, fd, id, taken);
+      await attachment.attach(ioas.id);
+      await ioas.addDevice(attachment);
+    });
+    return attachment!;
   } catch (error) {
     await native.closeAsync(fd);
-    await (attachment?.release() ?? seat?.leave());
+    await (attachment?.release() ?? abandon(device, seat));
     throw error;
   }
+}
+
+/** A device that did not get as far as an attachment. */
+async function abandon(device: BusDevice, seat: GroupSeat | undefined): Promise<void> {
+  await seat?.space.leave(device);
+  await seat?.leave();
 }
 
 class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, PasidDevice {
@@ -69,9 +77,12 @@ class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, Pasid
   readonly id: number;
   readonly #pasids: Pasids;
   readonly #guests = new PasidGuests((pasid) => this.detachPasid(pasid));
+  /** Who it is to the address space. */
+  readonly #member: object;
   readonly #seat: GroupSeat;
 
-  constructor(fd: number, id: number, seat: GroupSeat) {
+  constructor(member: object, fd: number, id: number, seat: GroupSeat) {
+    this.#member = member;
     this.fd = fd;
     this.id = id;
     this.#seat = seat;
@@ -97,15 +108,26 @@ class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, Pasid
     to.assertSibling(from);
     this.#seat.assertAlone();
     if (this.hasPasids) throw withPasids('no move');
-    await this.attach(to.id);
-    from.removeDevice(this);
+    const old = this.space;
+    let moved = false;
     try {
-      await to.addDevice(this);
+      await space.join(this.#member, async () => {
+        await this.attach(to.id);
+        moved = true;
+        await to.addDevice(this);
+      });
     } catch (error) {
-      await this.attach(from.id);
-      await from.addDevice(this);
+      if (moved) {
+        await old.join(this.#member, async () => {
+          await this.attach(from.id);
+          from.removeDevice(this);
+          await from.addDevice(this);
+        });
+      }
+      await space.leave(this.#member, async () => to.removeDevice(this));
       throw error;
     }
+    await old.leave(this.#member, async () => from.removeDevice(this));
     await this.#seat.move(space);
   }
 
@@ -126,11 +148,16 @@ class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, Pasid
       });
     }
     await this.#pasids.attach(pasid, other.id, own.id);
-    // Of its own space, the device is a part already.
-    if (space === this.space) this.#guests.leave(pasid);
-    else this.#guests.enter(pasid, space);
-    other.refresh();
-    await space.joined('kept');
+    try {
+      // Of its own space, the device is a part already.
+      if (space === this.space) this.#guests.leave(pasid);
+      else this.#guests.enter(pasid, space);
+      other.refresh();
+      space.assertUsable();
+    } catch (error) {
+      await this.detachPasid(pasid);
+      throw error;
+    }
   }
 
   async detachPasid(pasid: number): Promise<void> {
@@ -143,9 +170,12 @@ class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, Pasid
   }
 
   async release(): Promise<void> {
+    const { space } = this;
     try {
-      this.#pasids.forget();
-      ioasOf(this.space).removeDevice(this);
+      await space.leave(this.#member, async () => {
+        this.#pasids.forget();
+        ioasOf(space).removeDevice(this);
+      });
     } finally {
       this.#guests.leaveAll();
       await this.#seat.leave();

@@ -76,9 +76,9 @@ export class Device implements AsyncDisposable {
   async moveTo(space: AddressSpace): Promise<void> {
     const iommufd = this.#iommufd();
     const from = this.dma;
+    space.adopt(this);
     // Its old space may close itself, which must not close this device.
     from.disown(this);
-    space.adopt(this);
     try {
       await iommufd.move(space);
     } catch (error) {

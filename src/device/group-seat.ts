@@ -66,7 +66,6 @@ export class GroupSeat {
     const [old, owned] = [this.#space, this.#ownsSpace];
     this.#space = space;
     this.#ownsSpace = false;
-    await space.joined('kept');
     if (owned) await old.close();
   }
 

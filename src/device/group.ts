@@ -104,7 +104,7 @@ export class Group {
     const fd = await groupGetDeviceFd(this.#fd, argument);
     try {
       this.#container.deviceOpened();
-      await this.space.joined('kept');
+      this.space.assertUsable();
       return fd;
     } catch (error) {
       native.close(fd);
@@ -120,13 +120,13 @@ export class Group {
   }
 
   async #attach(): Promise<void> {
-    await this.space.joined(this.#container.attachGroup(this.#fd));
+    await this.space.join(this, () => this.#container.attachGroup(this.#fd));
   }
 
   async #close(): Promise<void> {
     await this.#attached.catch(() => {});
     try {
-      this.#container.detachGroup(this.#fd);
+      await this.space.leave(this, () => this.#container.detachGroup(this.#fd));
     } finally {
       native.close(this.#fd);
       openGroups.delete(this.id);

@@ -1,5 +1,6 @@
 /** A region of a device: a BAR, the expansion ROM, config space, VGA. */
 import { constants } from 'node:os';
+import { declarePeer } from '../dma/peer-region';
 import { check, VfioError } from '../errors';
 import * as abi from '../ioctl/abi/constants';
 import type { RegionInfo } from '../ioctl/device';
@@ -28,6 +29,7 @@ export type RegionName = keyof typeof regionIndices;
 
 export class Region extends RegionAccess {
   readonly index: number;
+  readonly #index: number;
   readonly #device: string;
   readonly #deviceFd: number;
   readonly #fileOffset: number;
@@ -40,10 +42,16 @@ export class Region extends RegionAccess {
     const mapping = new RegionMapping(`${name} of ${device}`, deviceFd, info);
     super(device, name, info.size, mapping.access, mapping.wholeRange);
     this.index = info.index;
+    this.#index = info.index;
     this.#device = device;
     this.#deviceFd = deviceFd;
     this.#fileOffset = info.offset;
     this.#mapping = mapping;
+    declarePeer(this, {
+      size: info.size,
+      address: () => this.#wholeAddress(),
+      exportDmaBuf: (offset, size) => this.#dmaBuf(offset, size),
+    });
   }
 
   /** Whether accesses go to memory, to all of the region or to parts; otherwise each is a system call. */
@@ -67,10 +75,7 @@ export class Region extends RegionAccess {
    * @throws ERR_VFIO_UNSUPPORTED if it is not mapped, or in parts only
    */
   get address(): bigint {
-    if (this.#closed) throw this.closedError();
-    const { address } = this.#mapping;
-    if (address !== undefined) return address;
-    throw this.#notWhole();
+    return this.#wholeAddress();
   }
 
   /**
@@ -91,10 +96,7 @@ export class Region extends RegionAccess {
    * @throws ENOTTY on kernels without it
    */
   exportDmaBuf(offset: number, size: number): number {
-    this.#assertInside(offset, size);
-    return deviceFeatureDmaBuf(this.#deviceFd, this.index, [
-      { offset: BigInt(offset), length: BigInt(size) },
-    ]);
+    return this.#dmaBuf(offset, size);
   }
 
   /**
@@ -124,6 +126,20 @@ export class Region extends RegionAccess {
     this.#closed = true;
     for (const ioeventfd of this.#ioeventfds) ioeventfd.close();
     this.#mapping.close();
+  }
+
+  #wholeAddress(): bigint {
+    if (this.#closed) throw this.closedError();
+    const { address } = this.#mapping;
+    if (address !== undefined) return address;
+    throw this.#notWhole();
+  }
+
+  #dmaBuf(offset: number, size: number): number {
+    this.#assertInside(offset, size);
+    return deviceFeatureDmaBuf(this.#deviceFd, this.#index, [
+      { offset: BigInt(offset), length: BigInt(size) },
+    ]);
   }
 
   #notWhole(): VfioError {

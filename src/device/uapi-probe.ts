@@ -64,7 +64,7 @@ async function throughGroup(inquiry: UapiInquiry, found: BusDevice): Promise<voi
     if (iommuGroup === undefined) throw new Error(`${name} is in no IOMMU group`);
     await withFd(openNode(`${DEV_VFIO}/${iommuGroup}`), async (group) => {
       groupSetContainer(group, container);
-      setIommu(container, VFIO_TYPE1v2_IOMMU);
+      await setIommu(container, VFIO_TYPE1v2_IOMMU);
       for (const what of ['GET_STATUS', 'SET_CONTAINER', 'UNSET_CONTAINER', 'GET_DEVICE_FD']) {
         inquiry.ioctls.note(`VFIO_GROUP_${what}`, yes('the group opens'));
       }

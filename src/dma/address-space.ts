@@ -5,39 +5,43 @@ import type { IovaRange } from '../ioctl/container';
 import { native } from '../native';
 import { type ArenaOptions, createArena, type DmaArena } from './arena';
 import type { BackendName, DmaBackend } from './backend';
+import { type Backing, copiedMemory, peerMemory, processMemory } from './backing';
 import { DmaBuffer } from './buffer';
-import { pieceSize } from './chunks';
 import { DirtyTracker } from './dirty-tracker';
 import { Ioas } from './ioas';
 import type { Closable } from './live-mappings';
-import { Mapper } from './mapper';
-import type { DmaMapping, PagedSpan } from './mapping';
+import { Mapper, type Sized } from './mapper';
+import { DmaMapping, type PagedSpan } from './mapping';
 import { assertMemlock, readMemlock } from './memlock';
-import { allocateMemory, assertPages, fileMemory, type Memory } from './memory';
-import type { AllocOptions, DmaUsage, MapOptions, PeerOptions, PeerRegion } from './options';
+import { addressOf, allocateMemory, assertPages, fileMemory, type Memory } from './memory';
+import {
+  type AllocOptions,
+  checked,
+  checkedRanges,
+  type DmaUsage,
+  type MapOptions,
+  type PeerOptions,
+} from './options';
+import { type PeerRegion, peerOf } from './peer-region';
 import { IovaPlacement, type Placement } from './placement';
 import { createPool, type DmaPool, type PoolOptions } from './pool';
-import { type SharedMemory, sharedAddress } from './shared-memory';
+import { type SharedMemory, sharedMemory } from './shared-memory';
 
 export class AddressSpace implements AsyncDisposable {
   readonly dirty: DirtyTracker;
   readonly #backend: DmaBackend;
   readonly #mapper: Mapper;
   readonly #children = new Set<Closable>();
-  /** Mappings under way: the descriptor outlives them. */
-  #pending = 0;
-  #onIdle = () => {};
+  /** Groups and devices that are attached to the kernel's space, or about to be. */
+  readonly #members = new Set<object>();
+  #onEmpty = () => {};
   #closing: Promise<void> | undefined;
 
   /** Made by `openAddressSpace` and `openDevice`. */
   constructor(backend: DmaBackend) {
     this.#backend = backend;
     this.#mapper = new Mapper(backend);
-    this.dirty = new DirtyTracker(
-      backend.dirty,
-      () => this.#assertReady(),
-      (span, unmap) => this.#mapper.closeBy(span, unmap),
-    );
+    this.dirty = new DirtyTracker(backend.dirty, this.#mapper, () => this.#assertReady());
   }
 
   /** What the kernel has for it; for those who attach devices. */
@@ -66,13 +70,13 @@ export class AddressSpace implements AsyncDisposable {
 
   usage(): DmaUsage {
     this.#assertReady();
-    const { limit, locked } = readMemlock(this.#backend.accounting);
+    const memlock = readMemlock(this.#backend.accounting);
     return {
       mappings: this.#mapper.mappings.count,
       bytes: this.#mapper.mappings.bytes,
       mappingsLeft: this.#backend.entriesLeft(),
-      memlockLimit: limit,
-      memlockUsed: locked,
+      memlockLimit: memlock?.limit,
+      memlockUsed: memlock?.locked,
     };
   }
 
@@ -82,57 +86,50 @@ export class AddressSpace implements AsyncDisposable {
    * pages or RLIMIT_MEMLOCK: the hint tells), ENOSPC (too many mappings), ERR_VFIO_CLOSED
    */
   alloc(size: number, options: AllocOptions = {}): Promise<DmaBuffer> {
-    return this.#track(async () => {
+    return this.#share(async () => {
       const { granule } = this.#assertReady();
+      const how = checked(options);
       if (!Number.isSafeInteger(size) || size <= 0) {
-        throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `not a size in bytes: ${size}`);
+        throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `not a size in bytes: ${String(size)}`);
       }
       const whole = Math.ceil(size / granule) * granule;
       assertMemlock(whole, this.#backend.accounting);
-      const memory = allocateMemory(whole, options.hugePages ?? 'no', options.hugePageSize);
-      return this.#mapMemory(memory, options);
+      const memory = allocateMemory(whole, how.hugePages ?? 'no', how.hugePageSize);
+      return this.#mapMemory(memory, how);
     });
   }
 
   /**
-   * Whole pages of a file (a memfd, or a file on hugetlbfs or tmpfs) as memory of a buffer. The
-   * descriptor can be closed afterwards.
-   * @throws as `alloc`, and EBADF, ENXIO (behind the end of the file)
+   * Whole pages of a file (a memfd, or a file on hugetlbfs or tmpfs) as memory of a buffer: `offset` and
+   * `size` in bytes, multiples of the file's page size. The descriptor, which must be open for reading
+   * and writing, can be closed afterwards.
+   * @throws as `alloc`, and EBADF, EACCES (not open for writing), ENXIO (behind the end of the file)
    */
   mapFile(fd: number, offset: number, size: number, options: MapOptions = {}): Promise<DmaBuffer> {
-    return this.#track(async () => {
+    return this.#share(async () => {
       this.#assertReady();
-      assertPages('offset', offset);
-      assertPages('size', size);
+      const how = checked(options);
+      assertPages(offset, size);
       assertMemlock(size, this.#backend.accounting);
-      return this.#mapMemory(fileMemory(fd, offset, size), options);
+      return this.#mapMemory(fileMemory(fd, offset, size), how);
     });
   }
 
   /**
    * Memory that the caller owns: whole pages of a SharedArrayBuffer, which can be neither detached
    * nor moved (that of a shared WebAssembly.Memory is page-aligned). It is kept alive until the
-   * mapping is closed.
+   * mapping is closed. What a growable one gains later is not mapped.
    * @throws as `alloc`, and ERR_VFIO_INVALID_ARGUMENT, ERR_VFIO_UNSUPPORTED without an IOMMU
    */
   map(memory: SharedMemory, options: MapOptions = {}): Promise<DmaMapping> {
-    return this.#track(async () => {
+    return this.#share(async () => {
       this.#assertReady();
-      const vaddr = sharedAddress(memory);
-      const size = memory.byteLength;
+      const how = checked(options);
+      const shared = sharedMemory(memory);
+      const { size } = shared;
       assertMemlock(size, this.#backend.accounting);
-      const at = { size, pageSize: native.pageSize };
-      const { access = 'read-write' } = options;
-      const prepare = (iova: bigint) => this.#backend.prepare(vaddr, iova, BigInt(size), access);
-      return this.#mapper.place(
-        at,
-        options,
-        (iova) => {
-          // The closure is what keeps `memory` from the garbage collector.
-          return this.#mapper.mapAddress(vaddr, iova, memory.byteLength, native.pageSize, options);
-        },
-        prepare,
-      );
+      const backing = processMemory(this.#backend, shared, how.access);
+      return this.#place({ size, pageSize: native.pageSize }, how, backing);
     });
   }
 
@@ -142,32 +139,27 @@ export class AddressSpace implements AsyncDisposable {
    * @throws ERR_VFIO_UNSUPPORTED unless the kernel has VFIO_UPDATE_VADDR, as containers may,
    * ERR_VFIO_INVALID_ARGUMENT
    */
-  updateVaddr(mapping: PagedSpan, memory: SharedMemory): Promise<void> {
-    return this.#track(async () => {
+  async updateVaddr(mapping: PagedSpan, memory: SharedMemory): Promise<void> {
+    await this.#mapper.change(mapping, async (live) => {
       this.#assertReady();
-      const { iova, size, pageSize } = mapping;
-      const [, live] = this.#mapper.mappings.find(mapping);
-      const vaddr = sharedAddress(memory);
-      if (memory.byteLength !== size) {
+      const shared = sharedMemory(memory);
+      const { iova, size, piece, mapped } = live;
+      if (shared.size !== size) {
         throw new VfioError(
           'ERR_VFIO_INVALID_ARGUMENT',
-          `the mapping has ${size} bytes, not ${memory.byteLength}`,
+          `the mapping has ${size} bytes, not ${shared.size}`,
         );
       }
       if (!this.#backend.updateVaddr) {
         throw new VfioError('ERR_VFIO_UNSUPPORTED', `${this.backend} has no VFIO_UPDATE_VADDR`);
       }
-      const piece = pieceSize(size, pageSize, live.options);
-      for (let offset = 0; offset < size; offset += piece) {
+      for (let offset = 0; offset < mapped; offset += piece) {
         const at = BigInt(offset);
         const length = BigInt(Math.min(piece, size - offset));
-        await this.#backend.updateVaddr(vaddr + at, iova + at, length);
+        await this.#backend.updateVaddr(shared.vaddr + at, iova + at, length);
       }
-      // The closure is what keeps `memory` from the garbage collector.
-      live.remap = () =>
-        this.#mapper.mapAddress(sharedAddress(memory), iova, size, pageSize, live.options);
-      const { access = 'read-write' } = live.options;
-      live.prepare &&= () => this.#backend.prepare(vaddr, iova, BigInt(size), access);
+      const { access, range } = live.backing;
+      live.backing = { ...processMemory(this.#backend, shared, access), range };
       live.prepared = undefined;
     });
   }
@@ -178,30 +170,20 @@ export class AddressSpace implements AsyncDisposable {
    * ERR_VFIO_UNSUPPORTED without an IOMMU
    */
   mapRegion(region: PeerRegion, options: PeerOptions = {}): Promise<DmaMapping> {
-    return this.#track(async () => {
+    return this.#share(async () => {
       this.#assertReady();
-      const { offset = 0, size = region.size - offset, access = 'read-write' } = options;
-      assertPages('offset', offset);
-      assertPages('size', size);
-      if (offset + size > region.size) {
+      const how = checked(options);
+      const peer = peerOf(region);
+      const { offset = 0, size = peer.size - offset } = how;
+      assertPages(offset, size);
+      if (offset + size > peer.size) {
         throw new VfioError(
           'ERR_VFIO_OUT_OF_RANGE',
-          `${size} bytes at ${offset} of a region of ${region.size}`,
+          `${size} bytes at ${offset} of a region of ${peer.size}`,
         );
       }
-      const at = { size, pageSize: native.pageSize };
-      return this.#mapper.place(at, options, async (iova) => {
-        if (!this.#backend.mapFile) {
-          const vaddr = region.address + BigInt(offset);
-          return this.#mapper.mapAddress(vaddr, iova, size, native.pageSize, options);
-        }
-        const fd = region.exportDmaBuf(offset, size);
-        try {
-          await this.#backend.mapFile(fd, 0n, iova, BigInt(size), access);
-        } finally {
-          native.close(fd);
-        }
-      });
+      const backing = peerMemory(this.#backend, peer, offset, how.access);
+      return this.#place({ size, pageSize: native.pageSize }, how, backing);
     });
   }
 
@@ -211,10 +193,17 @@ export class AddressSpace implements AsyncDisposable {
    * @throws as `alloc`, and ERR_VFIO_UNSUPPORTED (a container), ERR_VFIO_OTHER_ADDRESS_SPACE
    */
   mapFrom(source: AddressSpace, mapping: PagedSpan, options: MapOptions = {}): Promise<DmaMapping> {
-    return this.#track(async () => {
-      const [from, to] = [source.#ioas(), this.#ioas()];
-      const { access = 'read-write' } = options;
-      return this.#mapper.place(mapping, options, (iova) => to.copy(from, mapping, iova, access));
+    return this.#share(async () => {
+      const to = this.#ioas();
+      const how = checked(options);
+      if (!(source instanceof AddressSpace)) {
+        throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'the source is no address space');
+      }
+      const from = source.#ioas();
+      to.assertSibling(from);
+      const { iova, size, pageSize } = source.#mapper.mappings.find(mapping);
+      const backing = copiedMemory(from, to, iova, how.access);
+      return this.#place({ size, pageSize }, how, backing);
     });
   }
 
@@ -233,9 +222,10 @@ export class AddressSpace implements AsyncDisposable {
    */
   allowIovas(ranges: readonly IovaRange[]): void {
     const ioas = this.#ioas();
+    const iovaRanges = checkedRanges(ranges);
     // It throws before the kernel is asked.
-    new IovaPlacement({ ...ioas.geometry(), iovaRanges: ranges }, this.#mapper.mappings.spans());
-    ioas.allowIovas(ranges);
+    new IovaPlacement({ ...ioas.geometry(), iovaRanges }, this.#mapper.mappings);
+    ioas.allowIovas(iovaRanges);
   }
 
   /** Buffers of one size on few mappings, taken and given back without allocating. */
@@ -250,21 +240,51 @@ export class AddressSpace implements AsyncDisposable {
 
   /** Close all buffers and mappings. */
   unmapAll(): Promise<void> {
-    return this.#mapper.mappings.closeAll();
+    return this.#mapper.closeAll();
   }
 
   /**
-   * A device or group has come in. The kernel may have narrowed the space or, after the last had
-   * left, begun a new one that knows none of the mappings.
+   * Internal: attach a group or device (`member`) to the kernel's space, while nothing is mapped or
+   * unmapped; then mappings that the kernel dropped with its last member are there again. Each call is
+   * paid back by one of `leave`, also after a failure.
+   * @throws what `attach` throws, ERR_VFIO_IOVA_OUTSIDE if a mapping is outside of the space as it is then,
+   * ERR_VFIO_CLOSED
    */
-  async joined(space: 'kept' | 'new'): Promise<void> {
-    // It throws if a mapping is outside of the space as it is now.
-    this.#mapper.placement();
-    if (space === 'new') await this.#mapper.mappings.remapAll();
+  async join(member: object, attach: () => Promise<void>): Promise<void> {
+    await this.#mapper.join(async () => {
+      this.#assertOpen();
+      this.#members.add(member);
+      await attach();
+    });
+    // It waits for `member` to leave.
+    this.#assertOpen();
   }
 
-  /** `child` depends on the space and is closed before it. */
+  /** Internal: detach what `join` has attached, once. The space is closed after that only. */
+  leave(member: object, detach: () => Promise<void> = async () => {}): Promise<void> {
+    return this.#mapper.turn.alone(async () => {
+      if (!this.#members.has(member)) return;
+      try {
+        await detach();
+      } finally {
+        this.#members.delete(member);
+        if (this.#members.size === 0) this.#onEmpty();
+      }
+    });
+  }
+
+  /**
+   * Internal: that the space can be used, also if a device has narrowed it.
+   * @throws ERR_VFIO_IOVA_OUTSIDE if a mapping is outside of it, ERR_VFIO_INVALID_ARGUMENT without a
+   * device, ERR_VFIO_CLOSED
+   */
+  assertUsable(): void {
+    this.#assertReady();
+  }
+
+  /** `child` depends on the space and is closed before it. @throws ERR_VFIO_CLOSED */
   adopt(child: Closable): void {
+    this.#assertOpen();
     this.#children.add(child);
   }
 
@@ -284,49 +304,44 @@ export class AddressSpace implements AsyncDisposable {
 
   async #close(): Promise<void> {
     const ends = await Promise.allSettled([...this.#children].map((child) => child.close()));
-    await this.#idle();
-    ends.push(...(await Promise.allSettled([this.unmapAll()])));
+    await this.#empty();
     try {
-      this.#backend.close();
+      await this.#mapper.end();
     } finally {
       throwFirst(ends);
     }
   }
 
   async #mapMemory(memory: Memory, options: MapOptions): Promise<DmaBuffer> {
-    const { range, size, pageSize } = memory;
+    const { range, size } = memory;
     try {
-      const vaddr = native.rangeAddress(range) as bigint;
       const bytes = native.rangeBuffer(range, 0, size);
       if (typeof bytes === 'number') throw systemError(bytes, 'a view of DMA memory', {});
-      const mapping = await this.#mapper.place(memory, options, (iova) =>
-        this.#mapper.mapAddress(vaddr, iova, size, pageSize, options),
-      );
-      const buffer = new DmaBuffer(mapping, range, bytes);
-      this.#mapper.mappings.setOwner(mapping, buffer);
-      return buffer;
+      const vaddr = addressOf(range);
+      const backing = processMemory(this.#backend, { vaddr, size }, options.access);
+      const { map, access } = backing;
+      const live = await this.#mapper.place(memory, options, { map, access, range });
+      return new DmaBuffer(live, this.#mapper, bytes);
     } catch (error) {
       native.rangeRelease(range);
       throw error;
     }
   }
 
-  async #track<T>(operation: () => Promise<T>): Promise<T> {
-    this.#pending++;
-    try {
-      return await operation();
-    } finally {
-      if (--this.#pending === 0) this.#onIdle();
-    }
+  async #place(memory: Sized, options: MapOptions, backing: Backing): Promise<DmaMapping> {
+    return new DmaMapping(await this.#mapper.place(memory, options, backing), this.#mapper);
   }
 
-  /** Nothing is under way. */
-  async #idle(): Promise<void> {
-    if (this.#pending > 0) {
-      await new Promise<void>((resolve) => {
-        this.#onIdle = resolve;
-      });
-    }
+  #share<T>(operation: () => Promise<T>): Promise<T> {
+    return this.#mapper.turn.share(operation);
+  }
+
+  /** Nothing is attached. */
+  async #empty(): Promise<void> {
+    if (this.#members.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#onEmpty = resolve;
+    });
   }
 
   /** For what only iommufd can. */
@@ -338,8 +353,12 @@ export class AddressSpace implements AsyncDisposable {
     });
   }
 
-  #assertReady(): Placement {
+  #assertOpen(): void {
     if (this.#closing) throw closedError('address space');
+  }
+
+  #assertReady(): Placement {
+    this.#assertOpen();
     return this.#mapper.placement();
   }
 }

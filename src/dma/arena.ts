@@ -3,6 +3,7 @@
  * one entry of the IOMMU and one piece of pinned memory instead of a page and a mapping for each.
  */
 import { closedError, VfioError } from '../errors';
+import { assertAlignment } from './alignment';
 import { FreeRuns } from './free-runs';
 import type { IovaConstraints } from './iova-allocator';
 import { type Piece, pieceOf, type SlabMemory } from './piece';
@@ -30,12 +31,14 @@ export interface ArenaBuffer extends Piece {
 /** @throws ERR_VFIO_INVALID_ARGUMENT, and what `alloc` throws */
 export async function createArena<Options extends IovaConstraints>(
   space: PoolSpace<Options>,
-  { size, ...rest }: ArenaOptions & Options,
+  options: ArenaOptions & Options,
 ): Promise<DmaArena> {
+  const { size, ...rest } = options ?? {};
   assertSize('of an arena', size);
+  assertAlignment(rest.alignment ?? PAGE);
   const alignment = Math.max(rest.alignment ?? PAGE, PAGE);
-  const options = { ...rest, alignment } as unknown as Options;
-  return new DmaArena(await space.alloc(size, options), alignment);
+  const mapping = { ...rest, alignment } as unknown as Options;
+  return new DmaArena(await space.alloc(size, mapping), alignment);
 }
 
 export class DmaArena implements AsyncDisposable {
@@ -74,12 +77,7 @@ export class DmaArena implements AsyncDisposable {
   alloc(size: number, { alignment = UNIT }: ArenaAllocOptions = {}): ArenaBuffer {
     this.#assertOpen();
     assertSize('of a buffer', size);
-    if (!Number.isSafeInteger(Math.log2(alignment)) || alignment < 1) {
-      throw new VfioError(
-        'ERR_VFIO_INVALID_ARGUMENT',
-        `alignment is no power of two: ${alignment}`,
-      );
-    }
+    assertAlignment(alignment);
     if (alignment > this.#alignment) {
       throw new VfioError(
         'ERR_VFIO_INVALID_ARGUMENT',
@@ -137,7 +135,7 @@ export class DmaArena implements AsyncDisposable {
 
 function assertSize(what: string, size: number): void {
   if (Number.isSafeInteger(size) && size > 0) return;
-  throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `size ${what}: ${size}`, {
+  throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `size ${what}: ${String(size)}`, {
     hint: 'a positive integer',
   });
 }

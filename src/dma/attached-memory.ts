@@ -1,8 +1,9 @@
 /** DMA memory that another thread of the process has mapped, divided up here. */
-import { systemError, VfioError } from '../errors';
+import { closedError, systemError, VfioError } from '../errors';
 import { native } from '../native';
 import { attachRange } from '../thread-range';
-import { type Piece, pieceOf, type SlabMemory } from './piece';
+import { assertAlignment } from './alignment';
+import { MIN_ALIGNMENT, type Piece, pieceOf, type SlabMemory } from './piece';
 import { createPool, type DmaPool, type PoolOptions } from './pool';
 
 /** What `buffer.share()` gives: numbers, to be posted to a worker. */
@@ -25,10 +26,16 @@ export interface MemoryPiece extends Piece, SlabMemory {
  * @throws EBADF if the buffer was closed meanwhile, ERR_VFIO_INVALID_ARGUMENT in the thread that shared it
  */
 export function attachMemory(shared: SharedMemoryId): AttachedMemory {
-  attachRange(shared.range, 'DMA memory');
-  const memory = native.rangeBuffer(shared.range, 0, shared.size);
-  if (typeof memory !== 'number') return new AttachedMemory(shared, memory);
-  native.rangeRelease(shared.range);
+  const { iova, size, range } = shared ?? {};
+  if (typeof iova !== 'bigint' || iova < 0n || !Number.isSafeInteger(size) || size <= 0) {
+    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'this is no shared DMA memory', {
+      hint: 'pass what buffer.share() returned in the other thread',
+    });
+  }
+  attachRange(range, 'DMA memory');
+  const memory = native.rangeBuffer(range, 0, size);
+  if (typeof memory !== 'number') return new AttachedMemory({ iova, size, range }, memory);
+  native.rangeRelease(range);
   throw systemError(memory, 'a view of DMA memory', {});
 }
 
@@ -38,6 +45,7 @@ export class AttachedMemory implements Disposable {
   readonly #range: number;
   readonly #u8: Uint8Array<ArrayBuffer>;
   #used = 0;
+  #closed = false;
 
   /** Made by `attachMemory`. */
   constructor({ iova, size, range }: SharedMemoryId, memory: ArrayBuffer) {
@@ -48,12 +56,19 @@ export class AttachedMemory implements Disposable {
   }
 
   /**
-   * The next `size` bytes, on whole pages; what is in them stays as it is. A piece is never given back.
-   * @throws ERR_VFIO_IOVA_SPACE if fewer are left
+   * The next `size` bytes, on whole pages, at an IOVA that is a multiple of `alignment` (bytes, a power of
+   * two); what is in them stays as it is. A piece is never given back.
+   * @throws ERR_VFIO_IOVA_SPACE if fewer are left, ERR_VFIO_INVALID_ARGUMENT, ERR_VFIO_CLOSED
    */
   async alloc(size: number, { alignment = native.pageSize } = {}): Promise<MemoryPiece> {
-    const at = Math.ceil(this.#used / alignment) * alignment;
-    if (!(size > 0) || at + size > this.size) {
+    if (this.#closed) throw closedError('DMA memory');
+    assertAlignment(alignment);
+    if (!Number.isSafeInteger(size) || size <= 0) {
+      throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `not a size in bytes: ${String(size)}`);
+    }
+    const from = this.iova + BigInt(this.#used);
+    const at = this.#used + Number(-from & BigInt(Math.max(alignment, MIN_ALIGNMENT) - 1));
+    if (at + size > this.size) {
       throw new VfioError(
         'ERR_VFIO_IOVA_SPACE',
         `${size} bytes of DMA memory: ${Math.max(this.size - at, 0)} are left of ${this.size}`,
@@ -66,16 +81,15 @@ export class AttachedMemory implements Disposable {
   }
 
   /** As `AddressSpace.pool`, in a piece of this memory. */
-  pool({
-    size,
-    count,
-    alignment,
-  }: Pick<PoolOptions, 'size' | 'count' | 'alignment'>): Promise<DmaPool> {
-    return createPool(this, { size, count, ...(alignment === undefined ? {} : { alignment }) });
+  pool(options: Pick<PoolOptions, 'size' | 'count' | 'alignment'>): Promise<DmaPool> {
+    return createPool(this, options);
   }
 
   /** Let go of it, in this thread only. Idempotent. */
   close(): void {
+    // Another attachment of the same memory may have been made since.
+    if (this.#closed) return;
+    this.#closed = true;
     native.rangeRelease(this.#range);
   }
 

@@ -1,3 +1,5 @@
+import { constants } from 'node:os';
+import { systemError, VfioError } from '../errors';
 import { VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE } from '../ioctl/abi/constants';
 import type { IovaRange } from '../ioctl/container';
 import type { MemlockAccounting } from './memlock';
@@ -11,6 +13,22 @@ export function accessFlags(access: DmaAccess): number {
     (access === 'write' ? 0 : VFIO_DMA_MAP_FLAG_READ) |
     (access === 'read' ? 0 : VFIO_DMA_MAP_FLAG_WRITE)
   );
+}
+
+/** The error for a space without devices, where the kernel drops its IOMMU with the last. */
+export function noIommu(): VfioError {
+  return new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'the address space has no IOMMU', {
+    hint: 'an IOMMU comes with the first device and goes with the last: open one in this address space first',
+  });
+}
+
+/** @throws ENOENT if the kernel had less to unmap than it should have: to it, that is no error */
+export function assertUnmapped(wanted: bigint, unmapped: bigint): void {
+  if (unmapped === wanted) return;
+  const what = `unmapping ${wanted} bytes, of which the kernel had ${unmapped}`;
+  throw systemError(-constants.errno.ENOENT, what, {
+    hint: 'something other than this address space unmaps there',
+  });
 }
 
 /** The kernel's interfaces for DMA. */
@@ -35,6 +53,8 @@ export interface DmaBackend {
   readonly name: BackendName;
   /** As it is now: every device that comes in may narrow it. Undefined while the kernel has no IOMMU for it. */
   geometry(): Geometry | undefined;
+  /** Call `listener` as soon as it is known that the kernel has dropped all mappings; absent where it never does. */
+  onDropped?(listener: () => void): void;
   /** Map process memory. @throws EEXIST, EINVAL, EFAULT, ENOMEM, ENOSPC */
   map(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): Promise<void>;
   /** Map a memfd, or the dma-buf of a BAR, without process memory; absent where the kernel has no such request. */

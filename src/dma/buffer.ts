@@ -1,7 +1,8 @@
 import { closedError } from '../errors';
-import { native } from '../native';
 import type { SharedMemoryId } from './attached-memory';
-import type { DmaMapping } from './mapping';
+import { forgotten } from './forgotten';
+import { type LiveMapping, standFor } from './live-mappings';
+import type { MappingControl } from './mapping';
 
 /**
  * Memory of process and devices. Ordinary cached memory: plain typed-array access is right, except
@@ -15,25 +16,27 @@ export class DmaBuffer implements AsyncDisposable {
   readonly size: number;
   /** Of the memory behind: 4096, or that of huge pages. */
   readonly pageSize: number;
-  readonly #mapping: DmaMapping;
-  readonly #range: number;
+  readonly #live: LiveMapping;
+  readonly #control: MappingControl;
   readonly #u8: Uint8Array<ArrayBuffer>;
   readonly #u32: Uint32Array<ArrayBuffer>;
   readonly #u64: BigUint64Array<ArrayBuffer>;
-  #closing: Promise<void> | undefined;
 
-  /** Made by `AddressSpace`; owner of `range`, the memory behind the mapping, of which `memory` is the view. */
-  constructor(mapping: DmaMapping, range: number, memory: ArrayBuffer) {
-    this.iova = mapping.iova;
-    this.iovaLo = mapping.iovaLo;
-    this.iovaHi = mapping.iovaHi;
-    this.size = mapping.size;
-    this.pageSize = mapping.pageSize;
-    this.#mapping = mapping;
-    this.#range = range;
+  /** Made by `AddressSpace`; `memory` is the view of the range behind the mapping. */
+  constructor(live: LiveMapping, control: MappingControl, memory: ArrayBuffer) {
+    this.iova = live.iova;
+    this.iovaLo = Number(live.iova & 0xffff_ffffn);
+    this.iovaHi = Number(live.iova >> 32n);
+    this.size = live.size;
+    this.pageSize = live.pageSize;
+    this.#live = live;
+    this.#control = control;
     this.#u8 = new Uint8Array(memory);
     this.#u32 = new Uint32Array(memory);
     this.#u64 = new BigUint64Array(memory);
+    standFor(live, this);
+    // The views may outlive this object.
+    forgotten(memory, live, control.mappings);
   }
 
   /** The memory as bytes. The views are of length 0 once the buffer is closed. @throws ERR_VFIO_CLOSED */
@@ -50,7 +53,7 @@ export class DmaBuffer implements AsyncDisposable {
   }
 
   get closed(): boolean {
-    return this.#closing !== undefined;
+    return this.#live.closing !== undefined;
   }
 
   /**
@@ -58,20 +61,18 @@ export class DmaBuffer implements AsyncDisposable {
    * is this buffer's: once that is closed, devices no longer reach it.
    */
   share(): SharedMemoryId {
-    if (this.#closing) throw closedError('DMA buffer');
-    return { iova: this.iova, size: this.size, range: this.#range };
+    const { range } = this.#live.backing;
+    if (this.closed || range === undefined) throw closedError('DMA buffer');
+    return { iova: this.iova, size: this.size, range };
   }
 
   /**
-   * Detach the views at once, then take the mapping away from the devices; what a device still has
-   * under way lands in memory that nobody else has yet. Idempotent.
+   * Detach the views at once (or, while a device is being attached, right after that), then take the
+   * mapping away from the devices; what a device still has under way lands in memory that nobody else
+   * has yet. Idempotent.
    */
   close(): Promise<void> {
-    if (!this.#closing) {
-      native.rangeRelease(this.#range);
-      this.#closing = this.#mapping.close();
-    }
-    return this.#closing;
+    return this.#control.close(this.#live);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -79,7 +80,7 @@ export class DmaBuffer implements AsyncDisposable {
   }
 
   #open<T>(view: T): T {
-    if (this.#closing) throw closedError('DMA buffer');
+    if (this.closed) throw closedError('DMA buffer');
     return view;
   }
 }

@@ -10,7 +10,7 @@ export interface Progress {
 /** Pinning takes about 0.1 s for it, and it is a multiple of all but the largest pages. */
 const CHUNK = 256 * 1024 * 1024;
 
-/** How large the pieces of a mapping are, each one a mapping of its own for the kernel. */
+/** How large the pieces of a mapping are, each one a mapping of its own for the kernel: all of it if nobody watches. */
 export function pieceSize(
   size: number,
   pageSize: number,
@@ -19,35 +19,25 @@ export function pieceSize(
   return onProgress || signal ? Math.max(CHUNK, pageSize) : size;
 }
 
-/**
- * Call `map` for `size` bytes in pieces of whole pages, in one go if nobody watches: each piece is
- * a mapping of its own for the kernel, which counts them.
- */
+/** Call `map` for `size` bytes, `piece` at a time; after a failure, `undo` for the pieces that succeeded. */
 export async function mapInChunks(
   size: number,
-  pageSize: number,
-  progress: Progress,
+  piece: number,
+  { onProgress, signal }: Progress,
   map: (offset: number, length: number) => Promise<unknown>,
-  unmap: (length: number) => Promise<unknown>,
+  undo: (length: number) => Promise<unknown>,
 ): Promise<void> {
-  const { onProgress, signal } = progress;
-  if (!onProgress && !signal) {
-    await map(0, size);
-    return;
-  }
-  signal?.throwIfAborted();
-  const chunk = pieceSize(size, pageSize, progress);
   let done = 0;
   try {
     while (done < size) {
       signal?.throwIfAborted();
-      const length = Math.min(chunk, size - done);
+      const length = Math.min(piece, size - done);
       await map(done, length);
       done += length;
       onProgress?.(done, size);
     }
   } catch (error) {
-    if (done > 0) await unmap(done);
+    if (done > 0) await undo(done);
     throw error;
   }
 }

@@ -2,7 +2,7 @@
 
 import { isErrno, VfioError } from '../errors';
 import * as ioctl from '../ioctl/dirty-pages';
-import type { BackendName, DirtyTracking } from './backend';
+import { assertUnmapped, type BackendName, type DirtyTracking } from './backend';
 
 export function containerDirtyTracking(fd: number, name: BackendName): DirtyTracking {
   return {
@@ -20,7 +20,10 @@ export function containerDirtyTracking(fd: number, name: BackendName): DirtyTrac
     },
     stop: () => ioctl.iommuDirtyPagesStop(fd),
     read: (iova, size, pageSize) => ioctl.iommuDirtyPagesGetBitmap(fd, iova, size, pageSize),
-    readAndUnmap: async (iova, size, pageSize) =>
-      (await ioctl.iommuUnmapDmaGetDirtyBitmap(fd, iova, size, pageSize)).bitmap,
+    readAndUnmap: async (iova, size, pageSize) => {
+      const unmapped = await ioctl.iommuUnmapDmaGetDirtyBitmap(fd, iova, size, pageSize);
+      assertUnmapped(size, unmapped.size);
+      return unmapped.bitmap;
+    },
   };
 }

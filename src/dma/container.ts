@@ -15,9 +15,11 @@ import {
   type DmaAccess,
   type DmaBackend,
   type Geometry,
+  noIommu,
   type PreparedMapping,
 } from './backend';
 import { containerDirtyTracking } from './container-dirty';
+import type { MemlockAccounting } from './memlock';
 
 export const CONTAINER_PATH = '/dev/vfio/vfio';
 /** iommufd takes a container's requests, too (CONFIG_IOMMUFD_VFIO_CONTAINER or not). */
@@ -39,19 +41,22 @@ const physicalGeometry: Geometry = {
 
 export class Container implements DmaBackend {
   readonly name: BackendName;
-  readonly accounting = 'process';
+  readonly accounting: MemlockAccounting;
   readonly dirty: DirtyTracking;
   readonly #fd: number;
   readonly #type: IommuType;
   /** Descriptors of the groups inside. */
   readonly #groups = new Set<number>();
   #geometry: Geometry | undefined;
+  #dropped = () => {};
 
-  /** `fd`: an open container, owned from now on. */
-  private constructor(fd: number, type: IommuType, name: BackendName) {
+  /** `fd`: an open container, owned from now on. `iommufd`: how it accounts, if it is one. */
+  private constructor(fd: number, type: IommuType, iommufd: MemlockAccounting | undefined) {
     this.#fd = fd;
     this.#type = type;
-    this.name = name;
+    this.name = iommufd ? 'iommufd-container' : type;
+    this.accounting = iommufd ?? 'process';
+    const { name } = this;
     this.dirty = containerDirtyTracking(fd, name);
   }
 
@@ -68,16 +73,12 @@ export class Container implements DmaBackend {
   /** A container that was opened elsewhere, without groups; owned from now on, closed if it is unfit. */
   static from(fd: number, wanted?: IommuType): Container {
     try {
-      const version = ioctl.getApiVersion(fd);
+      const version = askVersion(fd);
       const types = wanted ? [wanted] : (['type1v2', 'type1'] as const);
       const type = types.find((type) => ioctl.checkExtension(fd, iommuTypes[type]) > 0);
       if (version === abi.VFIO_API_VERSION && type) {
         if (type === 'noiommu') warnOnce();
-        return new Container(
-          fd,
-          type,
-          type !== 'noiommu' && isIommufd(fd) ? 'iommufd-container' : type,
-        );
+        return new Container(fd, type, type === 'noiommu' ? undefined : iommufdAccounting(fd));
       }
       const what = wanted ?? 'type1';
       throw new VfioError('ERR_VFIO_UNAVAILABLE', `the kernel's VFIO has no ${what} IOMMU`, {
@@ -93,21 +94,23 @@ export class Container implements DmaBackend {
     return this.#geometry;
   }
 
+  onDropped(listener: () => void): void {
+    this.#dropped = listener;
+  }
+
   /**
    * Bring in a group by its descriptor. The kernel sets up an IOMMU for the first, and drops it
    * with all mappings when the last leaves.
    * @throws EPERM (group not viable), EINVAL (it has a container already)
    */
-  attachGroup(groupFd: number): 'new' | 'kept' {
+  async attachGroup(groupFd: number): Promise<void> {
     groupSetContainer(groupFd, this.#fd);
     this.#groups.add(groupFd);
-    const space = this.#geometry ? 'kept' : 'new';
     try {
-      if (space === 'new') ioctl.setIommu(this.#fd, iommuTypes[this.#type]);
+      if (!this.#askIommu()) await ioctl.setIommu(this.#fd, iommuTypes[this.#type]);
       this.#geometry = this.#readGeometry();
-      return space;
     } catch (error) {
-      this.detachGroup(groupFd);
+      await Promise.allSettled([this.detachGroup(groupFd)]);
       throw error;
     }
   }
@@ -117,25 +120,33 @@ export class Container implements DmaBackend {
     this.#geometry = this.#readGeometry();
   }
 
-  /** Its devices must be closed. @throws EBUSY if one is open */
-  detachGroup(groupFd: number): void {
-    if (!this.#groups.has(groupFd)) return;
+  /** Its devices must be closed. @throws EBUSY if one is open; the group is no longer counted all the same */
+  async detachGroup(groupFd: number): Promise<void> {
+    if (!this.#groups.delete(groupFd)) return;
     try {
-      groupUnsetContainer(groupFd);
+      await groupUnsetContainer(groupFd);
     } catch (error) {
       // The kernel itself takes out a group whose last device is unplugged.
       if (!isErrno(error, 'EINVAL')) throw error;
+    } finally {
+      if (this.name !== 'iommufd-container') {
+        if (this.#askIommu()) this.#geometry = this.#readGeometry();
+      } else if (this.#groups.size === 0) {
+        // A container's mappings go with its last group; those of iommufd stay.
+        await ioctl.iommuUnmapAll(this.#fd);
+        this.#drop();
+      }
     }
-    this.#groups.delete(groupFd);
-    if (this.#groups.size > 0) return;
-    this.#geometry = undefined;
-    // A container's mappings go with its last group; those of iommufd stay.
-    if (this.name === 'iommufd-container') ioctl.iommuUnmapAll(this.#fd);
   }
 
-  map(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): Promise<void> {
-    if (this.#type === 'noiommu') return Promise.resolve();
-    return ioctl.iommuMapDma(this.#fd, vaddr, iova, size, accessFlags(access));
+  async map(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): Promise<void> {
+    if (this.#type === 'noiommu') return;
+    try {
+      await ioctl.iommuMapDma(this.#fd, vaddr, iova, size, accessFlags(access));
+    } catch (error) {
+      if (isErrno(error, 'EINVAL') && !this.#askIommu()) throw noIommu();
+      throw error;
+    }
   }
 
   prepare(vaddr: bigint, iova: bigint, size: bigint, access: DmaAccess): PreparedMapping {
@@ -156,9 +167,15 @@ export class Container implements DmaBackend {
     await ioctl.iommuMapDmaVaddr(this.#fd, vaddr, iova, size);
   }
 
-  unmap(iova: bigint, size: bigint): Promise<bigint> {
-    if (this.#type === 'noiommu') return Promise.resolve(size);
-    return ioctl.iommuUnmapDma(this.#fd, iova, size);
+  async unmap(iova: bigint, size: bigint): Promise<bigint> {
+    if (this.#type === 'noiommu') return size;
+    try {
+      return await ioctl.iommuUnmapDma(this.#fd, iova, size);
+    } catch (error) {
+      // It was dropped with the group of a device that was unplugged.
+      if (isErrno(error, 'EINVAL') && !this.#askIommu()) return size;
+      throw error;
+    }
   }
 
   async unmapAll(): Promise<bigint> {
@@ -177,18 +194,53 @@ export class Container implements DmaBackend {
     native.close(this.#fd);
   }
 
+  /** Whether there is an IOMMU with mappings: the kernel drops it with the last group, by whatever way that leaves. */
+  #askIommu(): boolean {
+    // iommufd has address spaces without groups.
+    if (this.name === 'iommufd-container') return this.#geometry !== undefined;
+    try {
+      ioctl.iommuGetInfo(this.#fd);
+      return true;
+    } catch (error) {
+      // Without an IOMMU, the kernel knows no such request.
+      if (this.#type === 'noiommu' && isErrno(error, 'ENOTTY')) return true;
+      if (!isErrno(error, 'EINVAL')) throw error;
+      this.#drop();
+      return false;
+    }
+  }
+
+  #drop(): void {
+    this.#geometry = undefined;
+    this.#dropped();
+  }
+
   #readGeometry(): Geometry {
     return this.#type === 'noiommu' ? physicalGeometry : ioctl.iommuGetInfo(this.#fd);
   }
 }
 
-/** Whatever it was opened as: a kernel may have iommufd behind /dev/vfio/vfio, too. */
-function isIommufd(fd: number): boolean {
+function askVersion(fd: number): number {
   try {
-    iommuOptionGet(fd, IOMMU_OPTION_RLIMIT_MODE, 0);
-    return true;
+    return ioctl.getApiVersion(fd);
+  } catch (cause) {
+    if (!isErrno(cause, 'ENOTTY')) throw cause;
+    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `descriptor ${fd} is no container of VFIO`, {
+      hint: `open ${CONTAINER_PATH}, or ${IOMMUFD_PATH}, for reading and writing`,
+      cause,
+    });
+  }
+}
+
+/**
+ * Whose memory an iommufd counts; undefined for any other file. Whatever it was opened as: a kernel may
+ * have iommufd behind /dev/vfio/vfio, too.
+ */
+export function iommufdAccounting(fd: number): MemlockAccounting | undefined {
+  try {
+    return iommuOptionGet(fd, IOMMU_OPTION_RLIMIT_MODE, 0) === 1n ? 'process' : 'user';
   } catch {
-    return false;
+    return undefined;
   }
 }
 

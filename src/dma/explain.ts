@@ -1,5 +1,5 @@
 /** Why a mapping was refused: the kernel has one errno for many rules. */
-import { systemError, VfioError } from '../errors';
+import { systemError, VfioError, type VfioErrorCode } from '../errors';
 import { hints } from '../hints';
 import type { Geometry } from './backend';
 import type { IovaSpan, PagedSpan } from './mapping';
@@ -17,28 +17,41 @@ export function collision(request: IovaSpan, mappings: Iterable<IovaSpan>): Iova
   return undefined;
 }
 
-/** The rule of address and size that `request` breaks, in words; undefined if none is known. */
+export interface BrokenRule {
+  readonly code: VfioErrorCode;
+  /** In words. */
+  readonly rule: string;
+}
+
+/** The rule of address and size that `request` breaks; undefined if none is known. */
 export function brokenRule(
   request: PagedSpan,
   { iovaRanges, pageSizes }: Geometry,
   mappings: Iterable<IovaSpan>,
-): string | undefined {
+): BrokenRule | undefined {
   const smallest = pageSizes & -pageSizes;
   const { iova, size } = request;
-  if (size <= 0) return 'its size is 0';
+  if (size <= 0) return { code: 'ERR_VFIO_INVALID_ARGUMENT', rule: 'its size is 0' };
   if (iova % smallest !== 0n || BigInt(size) % smallest !== 0n) {
-    return `address and size are no multiples of the IOMMU's smallest page (${smallest})`;
+    const rule = `address and size are no multiples of the IOMMU's smallest page (${smallest})`;
+    return { code: 'ERR_VFIO_UNALIGNED', rule };
   }
   const other = collision(request, mappings);
-  if (other) return `it overlaps the mapping ${span(other)}`;
+  if (other) {
+    return { code: 'ERR_VFIO_IOVA_TAKEN', rule: `it overlaps the mapping ${span(other)}` };
+  }
   const last = iova + BigInt(size) - 1n;
-  if (!iovaRanges) return undefined;
-  if (iovaRanges.some(({ start, end }) => iova >= start && last <= end)) return undefined;
+  if (!iovaRanges || iovaRanges.some(({ start, end }) => iova >= start && last <= end)) {
+    return undefined;
+  }
   // The kernel reports ranges in ascending order.
   const top = iovaRanges.at(-1)?.end ?? 0n;
-  if (last > top)
-    return `it ends above ${hex(top)}, the highest address of the IOMMU or the devices behind it`;
-  return `it touches a reserved window; usable are ${iovaRanges.map(({ start, end }) => `[${hex(start)}, ${hex(end)}]`).join(', ')}`;
+  const usable = iovaRanges.map(({ start, end }) => `[${hex(start)}, ${hex(end)}]`).join(', ');
+  const rule =
+    last > top
+      ? `it ends above ${hex(top)}, the highest address of the IOMMU or the devices behind it`
+      : `it touches a reserved window; usable are ${usable}`;
+  return { code: 'ERR_VFIO_IOVA_OUTSIDE', rule };
 }
 
 /** What to say of a refusal of the kernel. */
@@ -49,6 +62,8 @@ export function explainMapError(
   mappings: Iterable<IovaSpan>,
   accounting: MemlockAccounting,
 ): unknown {
+  // The request itself is among the mappings that are under way.
+  const others = () => [...mappings].filter((other) => other !== request);
   if (!(error instanceof VfioError) || error.errno === undefined) return error;
   const { code, errno, ioctl, syscall } = error;
   const what = `mapping ${request.size} bytes at IOVA ${hex(request.iova)}`;
@@ -56,7 +71,9 @@ export function explainMapError(
     systemError(-errno, `${what}: ${why}`, { syscall, ioctl, hint, cause: error });
   switch (code) {
     case 'ENOMEM': {
-      const { limit, locked } = readMemlock(accounting);
+      const memlockNow = readMemlock(accounting);
+      if (!memlockNow) return fail('no memory to pin it, or over a limit', hints.memlockUnknown());
+      const { limit, locked } = memlockNow;
       const memlock = hints.memlock(request.size, locked, limit);
       if (locked + request.size > limit) return fail('over the limit of locked memory', memlock);
       if (accounting === 'process' || limit === Number.POSITIVE_INFINITY) {
@@ -76,7 +93,8 @@ export function explainMapError(
     case 'EOVERFLOW':
     case 'EADDRINUSE':
       return fail(
-        brokenRule(request, geometry, mappings) ?? 'a rule of the kernel that it does not name',
+        brokenRule(request, geometry, others())?.rule ??
+          'a rule of the kernel that it does not name',
       );
     default:
       return error;

@@ -1,4 +1,5 @@
 /** Dirty tracking of an IOAS: the IOMMU notes it, in page tables that were made for that. */
+import { allDone } from '../all-done';
 import { isErrno, VfioError } from '../errors';
 import {
   IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
@@ -13,7 +14,7 @@ import {
   iommuHwptSetDirtyTracking,
 } from '../ioctl/iommufd-hwpt';
 import { iommuIoasUnmap } from '../ioctl/iommufd-ioas';
-import type { DirtyTracking } from './backend';
+import { assertUnmapped, type DirtyTracking } from './backend';
 import { withPasids } from './pasids';
 
 /** A device inside, and how it is put onto a page table. */
@@ -79,7 +80,7 @@ export class IoasDirtyTracking implements DirtyTracking {
   ): Promise<Uint8Array<ArrayBuffer>> {
     const flags = IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR;
     const bits = await this.#readAll(iova, size, pageSize, flags);
-    await iommuIoasUnmap(this.#iommufd, this.#ioas, iova, size);
+    assertUnmapped(size, await iommuIoasUnmap(this.#iommufd, this.#ioas, iova, size));
     return bits;
   }
 
@@ -130,7 +131,12 @@ export class IoasDirtyTracking implements DirtyTracking {
         throw error;
       }
       this.#hwpts.set(device, hwpt);
-      await iommuHwptSetDirtyTracking(this.#iommufd, hwpt, IOMMU_HWPT_DIRTY_TRACKING_ENABLE);
+      try {
+        await iommuHwptSetDirtyTracking(this.#iommufd, hwpt, IOMMU_HWPT_DIRTY_TRACKING_ENABLE);
+      } catch (error) {
+        await Promise.allSettled([this.#untrack(device, hwpt)]);
+        throw error;
+      }
     } catch (error) {
       if (!isErrno(error, 'EOPNOTSUPP')) throw error;
       throw new VfioError(
@@ -141,13 +147,15 @@ export class IoasDirtyTracking implements DirtyTracking {
     }
   }
 
-  /** Devices go back to the page table that the kernel keeps for the IOAS. */
   async #stop(): Promise<void> {
     this.#on = false;
-    for (const [device, hwpt] of [...this.#hwpts]) {
-      this.#hwpts.delete(device);
-      await device.attach(this.#ioas);
-      iommuDestroy(this.#iommufd, hwpt);
-    }
+    await allDone([...this.#hwpts].map(([device, hwpt]) => this.#untrack(device, hwpt)));
+  }
+
+  /** Back to the page table that the kernel keeps for the IOAS. One that cannot go keeps its own until it is closed. */
+  async #untrack(device: IoasDevice, hwpt: number): Promise<void> {
+    await device.attach(this.#ioas);
+    this.#hwpts.delete(device);
+    iommuDestroy(this.#iommufd, hwpt);
   }
 }

@@ -31,14 +31,18 @@ export class Ioas implements DmaBackend {
   private constructor(iommufd: Iommufd, { ioPages = 'largest' }: IoasOptions) {
     this.#iommufd = iommufd.use();
     this.#options = { ioPages };
+    let made: number | undefined;
     try {
-      this.id = ioctl.iommuIoasAlloc(iommufd.fd);
+      made = ioctl.iommuIoasAlloc(iommufd.fd);
+      this.id = made;
       if (ioPages === 'single') {
         iommuOptionSet(iommufd.fd, abi.IOMMU_OPTION_HUGE_PAGES, this.id, 0n);
       }
       this.#geometry = this.#readGeometry();
       this.dirty = new IoasDirtyTracking(iommufd.fd, this.id, this.#devices);
     } catch (error) {
+      // Others may keep the iommufd open.
+      if (made !== undefined) attempt(() => iommuDestroy(iommufd.fd, made!));
       iommufd.release();
       throw error;
     }
@@ -77,7 +81,7 @@ export class Ioas implements DmaBackend {
       this.refresh();
       await this.dirty.include(device);
     } catch (error) {
-      this.removeDevice(device);
+      attempt(() => this.removeDevice(device));
       throw error;
     }
   }
@@ -88,8 +92,8 @@ export class Ioas implements DmaBackend {
   }
 
   removeDevice(device: IoasDevice): void {
-    this.dirty.forget(device);
     this.#devices.delete(device);
+    this.dirty.forget(device);
   }
 
   geometry(): Geometry {
@@ -183,4 +187,11 @@ export class Ioas implements DmaBackend {
     const smallest = alignment > BigInt(native.pageSize) ? alignment : BigInt(native.pageSize);
     return { iovaRanges: this.#allowed ?? ranges, pageSizes: BigInt.asUintN(64, -smallest) };
   }
+}
+
+/** To undo what goes with the iommufd at the latest; another error is on its way. */
+function attempt(undo: () => void): void {
+  try {
+    undo();
+  } catch {}
 }

@@ -6,6 +6,7 @@
  */
 import { VfioError } from '../errors';
 import type { IovaRange } from '../ioctl/container';
+import { assertAlignment } from './alignment';
 import { FreeRuns } from './free-runs';
 
 export interface IovaConstraints {
@@ -49,12 +50,7 @@ export class IovaAllocator {
    */
   allocate(size: number, { alignment = 1, maxIova }: IovaConstraints = {}): bigint {
     const pages = this.#toPages(size);
-    if (!Number.isSafeInteger(Math.log2(alignment)) || alignment < 1) {
-      throw new VfioError(
-        'ERR_VFIO_INVALID_ARGUMENT',
-        `alignment is no power of two: ${alignment}`,
-      );
-    }
+    assertAlignment(alignment);
     const step = Math.max(1, alignment / this.#pageSize);
     const limit =
       maxIova === undefined ? Number.POSITIVE_INFINITY : Number((maxIova + 1n) / this.#pageSize64);

@@ -1,79 +1,90 @@
-/** The mappings that an address space has at the moment, and what each takes to be made or taken away. */
-import { allDone } from '../all-done';
+/** Live mappings of an address space, and what the kernel has of each. */
 import { VfioError } from '../errors';
 import type { PreparedMapping } from './backend';
-import type { DmaMapping, IovaSpan } from './mapping';
-import type { MapOptions } from './options';
+import type { Backing } from './backing';
+import type { IovaSpan, PagedSpan } from './mapping';
 
 export interface Closable {
   close(): Promise<void>;
 }
 
-export interface LiveMapping {
-  /** Make it once more, in a new space of the kernel. */
-  remap: () => Promise<void>;
-  unmap: () => Promise<unknown>;
-  /** The same two, at once; undefined for what is not memory of the process. */
-  prepare: (() => PreparedMapping) | undefined;
-  /** What `prepare` has made. */
-  prepared?: PreparedMapping | undefined;
-  readonly options: MapOptions;
-  /** What is to be closed for it to go: the mapping, or the buffer that has it. */
-  owner: Closable;
+/** One mapping. It does not refer to the object that the caller holds, which may be collected. */
+export class LiveMapping implements PagedSpan {
+  readonly iova: bigint;
+  readonly size: number;
+  readonly pageSize: number;
+  /** Bytes of each of the kernel's mappings that it consists of; the last may be shorter. */
+  readonly piece: number;
+  backing: Backing;
+  prepared: PreparedMapping | undefined;
+  /** Bytes from its start that are mapped in the kernel. */
+  mapped = 0;
+  /** 'making' until it is the caller's, 'gone' as soon as its IOVAs are free. */
+  state: 'making' | 'open' | 'gone' = 'making';
+  suspended = false;
+  /** The kernel has not unmapped it, and nobody will ask again. */
+  stuck = false;
+  /** Settles with the asynchronous operation on it that is under way. */
+  busy: Promise<void> | undefined;
+  closing: Promise<void> | undefined;
+
+  constructor({ iova, size, pageSize }: PagedSpan, piece: number, backing: Backing) {
+    this.iova = iova;
+    this.size = size;
+    this.pageSize = pageSize;
+    this.piece = piece;
+    this.backing = backing;
+  }
 }
 
-export class LiveMappings {
-  /** Undefined: the kernel is about to make it, or to take it away. Its addresses are nobody else's. */
-  readonly #mappings = new Map<DmaMapping, LiveMapping | undefined>();
+/** The mapping of each object that was given to the caller. */
+const handles = new WeakMap<object, LiveMapping>();
+
+/** `handle` stands for `live`, and for no other that is at its place later. */
+export function standFor(live: LiveMapping, handle: object): void {
+  handles.set(handle, live);
+}
+
+export class LiveMappings implements Iterable<LiveMapping> {
+  readonly #mappings = new Set<LiveMapping>();
+  /** A mapping that was collected without close() is reported once. */
+  reported = false;
 
   get count(): number {
     let count = 0;
-    for (const live of this.#mappings.values()) if (live) count++;
+    for (const live of this.#mappings) if (isOpen(live)) count++;
     return count;
   }
 
   get bytes(): number {
     let bytes = 0;
-    for (const [{ size }, live] of this.#mappings) if (live) bytes += size;
+    for (const live of this.#mappings) if (isOpen(live)) bytes += live.size;
     return bytes;
   }
 
-  /** All addresses that are in use, those of mappings under way too. */
-  spans(): Iterable<IovaSpan> {
-    return this.#mappings.keys();
+  /** All, also those that are being made or closed: their IOVAs are in use. */
+  [Symbol.iterator](): Iterator<LiveMapping> {
+    return this.#mappings.values();
   }
 
-  /** It has its addresses. */
-  reserve(mapping: DmaMapping): void {
-    this.#mappings.set(mapping, undefined);
+  /** Reserves the mapping's IOVA range before the kernel is asked. */
+  add(live: LiveMapping): void {
+    this.#mappings.add(live);
   }
 
-  /** It is made. */
-  add(mapping: DmaMapping, live: LiveMapping): void {
-    this.#mappings.set(mapping, live);
+  /** Its IOVAs are free. False if they were before. */
+  delete(live: LiveMapping): boolean {
+    live.state = 'gone';
+    return this.#mappings.delete(live);
   }
 
-  setOwner(mapping: DmaMapping, owner: Closable): void {
-    const live = this.#mappings.get(mapping);
-    if (live) live.owner = owner;
-  }
-
-  /** It is to be taken away, by what is returned, and keeps its addresses until then. */
-  retire(mapping: DmaMapping): LiveMapping {
-    const live = this.#mappings.get(mapping)!;
-    this.#mappings.set(mapping, undefined);
-    return live;
-  }
-
-  /** Its addresses are free. */
-  delete(mapping: DmaMapping): void {
-    this.#mappings.delete(mapping);
-  }
-
-  /** @throws ERR_VFIO_INVALID_ARGUMENT */
-  find({ iova, size }: IovaSpan): [DmaMapping, LiveMapping] {
-    for (const [mapping, live] of this.#mappings) {
-      if (live && mapping.iova === iova && mapping.size === size) return [mapping, live];
+  /** The mapping of a handle, or at a place. @throws ERR_VFIO_INVALID_ARGUMENT */
+  find(mapping: IovaSpan): LiveMapping {
+    const own = handles.get(mapping);
+    const { iova, size } = mapping;
+    for (const live of own ? [own] : this.#mappings) {
+      if (live.iova !== iova || live.size !== size) continue;
+      if (isOpen(live) && this.#mappings.has(live)) return live;
     }
     throw new VfioError(
       'ERR_VFIO_INVALID_ARGUMENT',
@@ -81,17 +92,15 @@ export class LiveMappings {
     );
   }
 
-  async remapAll(): Promise<void> {
-    for (const [{ suspended }, live] of this.#mappings) if (!suspended) await live?.remap();
+  /** The kernel has dropped them all, together with its IOMMU. */
+  dropped(): void {
+    for (const live of this.#mappings) {
+      live.mapped = 0;
+      if (live.stuck) this.delete(live);
+    }
   }
+}
 
-  /** Also waits for those that are being taken away. */
-  async closeAll(): Promise<void> {
-    await allDone(
-      [...this.#mappings].map(([mapping, live]) => {
-        if (live) return live.owner.close();
-        return mapping.closed ? mapping.close() : undefined;
-      }),
-    );
-  }
+function isOpen(live: LiveMapping): boolean {
+  return live.state === 'open' && live.closing === undefined;
 }

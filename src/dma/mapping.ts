@@ -1,5 +1,5 @@
-import { closedError } from '../errors';
-import type { PreparedMapping } from './backend';
+import { forgotten } from './forgotten';
+import { type LiveMapping, type LiveMappings, standFor } from './live-mappings';
 
 /** Bytes at IOVAs `iova` to `iova + size - 1`: those of a mapping, or any others. */
 export interface IovaSpan {
@@ -14,8 +14,10 @@ export interface PagedSpan extends IovaSpan {
 
 /** What the address space does to a mapping. */
 export interface MappingControl {
-  close(): Promise<void>;
-  prepared(): PreparedMapping;
+  readonly mappings: LiveMappings;
+  close(live: LiveMapping): Promise<void>;
+  suspend(live: LiveMapping): void;
+  resume(live: LiveMapping): void;
 }
 
 /** Memory that devices reach at `iova`, until it is closed. */
@@ -27,53 +29,52 @@ export class DmaMapping implements AsyncDisposable {
   readonly size: number;
   /** Of the memory behind: 4096, or that of huge pages. */
   readonly pageSize: number;
+  readonly #live: LiveMapping;
   readonly #control: MappingControl;
-  #suspended = false;
-  #closing: Promise<void> | undefined;
 
   /** Made by `AddressSpace`. */
-  constructor(at: PagedSpan, control: MappingControl) {
-    this.iova = at.iova;
-    this.iovaLo = Number(at.iova & 0xffff_ffffn);
-    this.iovaHi = Number(at.iova >> 32n);
-    this.size = at.size;
-    this.pageSize = at.pageSize;
+  constructor(live: LiveMapping, control: MappingControl) {
+    this.iova = live.iova;
+    this.iovaLo = Number(live.iova & 0xffff_ffffn);
+    this.iovaHi = Number(live.iova >> 32n);
+    this.size = live.size;
+    this.pageSize = live.pageSize;
+    this.#live = live;
     this.#control = control;
+    standFor(live, this);
+    forgotten(this, live, control.mappings);
   }
 
   get closed(): boolean {
-    return this.#closing !== undefined;
+    return this.#live.closing !== undefined || this.#live.state === 'gone';
   }
 
   get suspended(): boolean {
-    return this.#suspended;
+    return this.#live.suspended;
   }
 
   /**
    * Take it away from the devices for now, as between two transfers: its IOVA stays its own. One system
    * call, which allocates nothing, as `resume` is; which pages were dirty is lost with it. Idempotent.
    * @throws ERR_VFIO_UNSUPPORTED for what `AddressSpace.map` has not made, for more than 2 MiB, and
-   * without an IOMMU; ERR_VFIO_CLOSED
+   * without an IOMMU; EBUSY while an asynchronous operation on it is under way (`dirty.last`,
+   * `updateVaddr`, or the first device of the space being opened); ERR_VFIO_CLOSED
    */
   suspend(): void {
-    if (this.#closing) throw closedError('DMA mapping');
-    if (this.#suspended) return;
-    this.#control.prepared().unmap();
-    this.#suspended = true;
+    this.#control.suspend(this.#live);
   }
 
-  /** Let the devices have it again. Idempotent. @throws ENOMEM (memory, or RLIMIT_MEMLOCK); it stays suspended then */
+  /**
+   * Let the devices have it again. Idempotent.
+   * @throws as `suspend`, and ENOMEM (memory, or RLIMIT_MEMLOCK); it stays suspended then
+   */
   resume(): void {
-    if (this.#closing) throw closedError('DMA mapping');
-    if (!this.#suspended) return;
-    this.#control.prepared().map();
-    this.#suspended = false;
+    this.#control.resume(this.#live);
   }
 
   /** Take it away from the devices. Idempotent. */
   close(): Promise<void> {
-    this.#closing ??= this.#control.close();
-    return this.#closing;
+    return this.#control.close(this.#live);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -26,13 +26,17 @@ let unbound: boolean | undefined;
 function memlockRefusal(size: number, accounting: MemlockAccounting): Memlock | undefined {
   if (unbound) return undefined;
   const memlock = readMemlock(accounting);
+  // The kernel knows the limit, whether or not it can be read.
+  if (!memlock) return undefined;
   unbound = memlock.limit === Number.POSITIVE_INFINITY;
   return memlock.locked + size <= memlock.limit ? undefined : memlock;
 }
 
-export function readMemlock(accounting: MemlockAccounting): Memlock {
-  const limits = readFileSync('/proc/self/limits', 'utf8');
-  const status = readFileSync('/proc/self/status', 'utf8');
+/** Undefined where /proc is not there, or not that of this process. */
+export function readMemlock(accounting: MemlockAccounting): Memlock | undefined {
+  const limits = readProc('limits');
+  const status = readProc('status');
+  if (limits === undefined || status === undefined) return undefined;
   const soft = /^Max locked memory\s+(\S+)/m.exec(limits)?.[1] ?? 'unlimited';
   const capabilities = BigInt(`0x${/^CapEff:\s+([0-9a-f]+)/m.exec(status)?.[1] ?? '0'}`);
   const bound = soft !== 'unlimited' && ((capabilities >> CAP_IPC_LOCK) & 1n) === 0n;
@@ -44,6 +48,14 @@ export function readMemlock(accounting: MemlockAccounting): Memlock {
     // what counts against the process in VmLck besides.
     locked: 1024 * kilobytes(accounting === 'process' ? 'VmLck' : 'VmPin'),
   };
+}
+
+function readProc(name: string): string | undefined {
+  try {
+    return readFileSync(`/proc/self/${name}`, 'utf8');
+  } catch {
+    return undefined;
+  }
 }
 
 /** Refuse what cannot be pinned before any of it is. @throws ENOMEM */

@@ -1,5 +1,5 @@
 /** Memory that can be pinned: memfds, on huge pages if asked for, mapped into ranges of the addon. */
-import { constants as fsConstants, fstatSync } from 'node:fs';
+import { constants as fsConstants, fstatSync, readFileSync, statfsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { check, systemError, VfioError } from '../errors';
 import { hints } from '../hints';
@@ -24,6 +24,9 @@ export interface Memory {
   readonly size: number;
   readonly pageSize: number;
 }
+
+/** statfs(2) of hugetlbfs (linux/magic.h). */
+const HUGETLBFS_MAGIC = 0x958458f6;
 
 /** What an ArrayBuffer of Node 20 can hold. */
 const MAX_BUFFER = 0xffff_ffff;
@@ -83,32 +86,85 @@ function mapFile(
 }
 
 /**
- * A part of a file as memory; `offset` and `size` in whole pages.
- * @throws EBADF, ENXIO (behind its end), ERR_VFIO_INVALID_ARGUMENT from 4 GiB on
+ * A part of a file as memory; `offset` and `size` in bytes, multiples of the file's page size.
+ * @throws EBADF, EACCES (not open for writing), ENXIO (behind its end), ERR_VFIO_INVALID_ARGUMENT (also
+ * from 4 GiB on)
  */
 export function fileMemory(fd: number, offset: number, size: number): Memory {
   assertViewable(size);
-  const { size: length, blksize } = fstatSync(fd);
-  if (offset + size > length) {
-    throw systemError(-constants.errno.ENXIO, `${size} bytes at ${offset} of a file of ${length}`, {
-      syscall: 'mmap',
-    });
+  const file = openFile(fd);
+  if (offset + size > file.length) {
+    throw systemError(
+      -constants.errno.ENXIO,
+      `${size} bytes at ${offset} of a file of ${file.length}`,
+      { syscall: 'mmap' },
+    );
   }
-  // hugetlbfs has its page size for a block size; other files may have any.
-  const pageSize = hugePageSizes.find((huge) => huge === blksize) ?? native.pageSize;
+  // On hugetlbfs, mmap() rounds up to whole pages: what is behind the range would be replaced.
+  const { pageSize } = file;
+  if (offset % pageSize !== 0 || size % pageSize !== 0) {
+    throw new VfioError(
+      'ERR_VFIO_INVALID_ARGUMENT',
+      `${size} bytes at ${offset} are not whole pages of the file`,
+      { hint: `the file is on huge pages: offset and size are multiples of ${pageSize}` },
+    );
+  }
   const path = `/proc/self/fd/${fd}`;
   const own = check(native.open(path, fsConstants.O_RDWR), 'opening the file', {
     syscall: 'open',
     path,
+    hint: 'a buffer is memory to be read and written: so must its file be',
   });
   try {
     // Guarded: whoever else has the file may cut it short.
     const memory = mapFile(own, offset, size, pageSize, MEMORY_DEVICE);
     if (typeof memory !== 'number') return memory;
-    throw systemError(memory, `mapping ${size} bytes of a file`, { syscall: 'mmap' });
+    const full = memory === -constants.errno.ENOSPC;
+    throw systemError(memory, `mapping ${size} bytes of a file`, {
+      syscall: 'mmap',
+      hint: full ? hints.guards() : undefined,
+    });
   } finally {
     native.close(own);
   }
+}
+
+interface OpenFile {
+  readonly length: number;
+  readonly pageSize: number;
+}
+
+/** What the kernel says of a descriptor that the caller opened. @throws EBADF, EACCES */
+function openFile(fd: number): OpenFile {
+  const what = `descriptor ${String(fd)}`;
+  if (!Number.isInteger(fd) || fd < 0 || fd > 0x7fff_ffff) {
+    throw systemError(-constants.errno.EBADF, what, { syscall: 'fstat' });
+  }
+  const path = `/proc/self/fd/${fd}`;
+  try {
+    const { size: length } = fstatSync(fd);
+    const { type, bsize } = statfsSync(path);
+    const flags = /^flags:\s+([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1];
+    const access = Number.parseInt(flags ?? '2', 8) & (fsConstants.O_WRONLY | fsConstants.O_RDWR);
+    if (access === fsConstants.O_RDWR) {
+      return { length, pageSize: type === HUGETLBFS_MAGIC ? bsize : native.pageSize };
+    }
+  } catch (error) {
+    const { errno = -constants.errno.EBADF, syscall } = error as NodeJS.ErrnoException;
+    const hint = 'it takes an open file, and /proc';
+    throw systemError(errno, what, { syscall, path, hint, cause: error });
+  }
+  throw systemError(-constants.errno.EACCES, `${what} is not open for reading and writing`, {
+    path,
+    hint: "open it with 'r+': a buffer is memory to be read and written",
+  });
+}
+
+/** The address of a range of this thread. */
+export function addressOf(range: number): bigint {
+  const address = native.rangeAddress(range);
+  if (typeof address === 'bigint') return address;
+  throw systemError(address, 'the address of DMA memory', {});
 }
 
 /**
@@ -131,10 +187,16 @@ function assertViewable(whole: number): void {
   );
 }
 
-export function assertPages(what: string, value: number): void {
-  if (Number.isSafeInteger(value) && value >= 0 && value % native.pageSize === 0) return;
-  throw new VfioError(
-    'ERR_VFIO_INVALID_ARGUMENT',
-    `${what} is no multiple of the page size (${native.pageSize}): ${value}`,
-  );
+/** @throws ERR_VFIO_INVALID_ARGUMENT unless they are whole pages of the process, and at least one */
+export function assertPages(offset: number, size: number): void {
+  const whole = (value: number) => Number.isSafeInteger(value) && value % native.pageSize === 0;
+  for (const [name, value, least] of [
+    ['offset', offset, 0],
+    ['size', size, 1],
+  ] as const) {
+    if (whole(value) && value >= least) continue;
+    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `${name}: ${String(value)}`, {
+      hint: `a multiple of the page size (${native.pageSize}), from ${least} on`,
+    });
+  }
 }

@@ -3,12 +3,15 @@ import { VfioError } from '../errors';
 import { GivenFd } from '../given-fd';
 import { AddressSpace } from './address-space';
 import type { DmaBackend } from './backend';
-import { Container, IOMMUFD_PATH, type IommuType } from './container';
+import { Container, IOMMUFD_PATH, type IommuType, iommufdAccounting } from './container';
 import { Ioas } from './ioas';
 import type { MemlockAccounting } from './memlock';
 
 export interface AddressSpaceOptions {
-  /** The kernel's interface; 'auto' is iommufd where /dev/iommu exists. Devices are opened by the same. */
+  /**
+   * The kernel's interface; 'auto' is that of `fd`, or else iommufd where /dev/iommu exists. Devices are
+   * opened by the same.
+   */
   readonly backend?: 'auto' | 'group' | 'iommufd';
   /** Of a container: 'type1v2' where the kernel has it. 'noiommu' takes `unsafe` as well. */
   readonly iommu?: IommuType;
@@ -25,7 +28,7 @@ export interface AddressSpaceOptions {
 /**
  * An address space for several devices: `openDevice(bdf, { addressSpace })`. One of a container is
  * ready for mappings once its first device is open, one of iommufd at once.
- * @throws ERR_VFIO_UNAVAILABLE, EACCES
+ * @throws ERR_VFIO_UNAVAILABLE, EACCES, ERR_VFIO_INVALID_ARGUMENT (also for an `fd` of another kind of file)
  */
 export function openAddressSpace(options: AddressSpaceOptions = {}): AddressSpace {
   const given = options.fd === undefined ? undefined : new GivenFd(options.fd);
@@ -36,15 +39,33 @@ export function openAddressSpace(options: AddressSpaceOptions = {}): AddressSpac
   }
 }
 
+const choices: { readonly [name in keyof AddressSpaceOptions]: readonly unknown[] } = {
+  backend: ['auto', 'group', 'iommufd'],
+  iommu: ['type1v2', 'type1', 'noiommu'],
+  unsafe: ['noiommu'],
+  ioPages: ['largest', 'single'],
+  accounting: ['user', 'process'],
+};
+
 function openKernelSpace(options: AddressSpaceOptions, given: GivenFd | undefined): DmaBackend {
   const { backend = 'auto', unsafe, iommu = unsafe } = options;
+  for (const [name, values] of Object.entries(choices)) {
+    const value = options[name as keyof typeof choices];
+    if (value === undefined || values.includes(value)) continue;
+    throw new VfioError(
+      'ERR_VFIO_INVALID_ARGUMENT',
+      `option ${name} of an address space: ${String(value)}`,
+      { hint: `one of ${values.join(', ')}` },
+    );
+  }
   if (iommu === 'noiommu' && !unsafe) {
     throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', 'noiommu is unsafe', {
       hint: "devices then reach all memory; if that is wanted: { unsafe: 'noiommu' }",
     });
   }
-  const iommufd =
-    backend === 'auto' ? iommu === undefined && existsSync(IOMMUFD_PATH) : backend === 'iommufd';
+  // A descriptor says what it is, whether or not the nodes are there.
+  const isIommufd = () => (given ? iommufdAccounting(given.fd) : existsSync(IOMMUFD_PATH));
+  const iommufd = backend === 'auto' ? iommu === undefined && isIommufd() : backend === 'iommufd';
   if (iommufd) return given ? Ioas.from(given.take(), options) : Ioas.open(options);
   for (const name of ['ioPages', 'accounting'] as const) {
     if (options[name] === undefined) continue;

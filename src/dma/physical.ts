@@ -2,10 +2,11 @@
 import { constants as fsConstants } from 'node:fs';
 import { check, VfioError } from '../errors';
 import { native } from '../native';
+import { assertAlignment } from './alignment';
 import type { Geometry } from './backend';
 import { lockMemory } from './memory';
 import type { MapOptions } from './options';
-import { assertAlignment, type Placeable, type Placement } from './placement';
+import type { Placeable, Placement } from './placement';
 
 const PRESENT = 1n << 63n;
 const FRAME = (1n << 55n) - 1n;

@@ -1,5 +1,8 @@
 /** A part of DMA memory, as a buffer of its own. */
 
+/** Bytes: what a view of 64-bit words needs of its offset. */
+export const MIN_ALIGNMENT = 8;
+
 /** What pools and arenas need of a DmaBuffer. */
 export interface SlabMemory {
   readonly u8: Uint8Array<ArrayBuffer>;

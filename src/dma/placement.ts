@@ -1,6 +1,7 @@
 /** Where in an address space mappings go: at an address that was asked for, or at a free one. */
 import { VfioError } from '../errors';
 import { native } from '../native';
+import { assertAlignment } from './alignment';
 import type { Geometry } from './backend';
 import { brokenRule } from './explain';
 import { IovaAllocator } from './iova-allocator';
@@ -26,12 +27,6 @@ export interface Placement {
   take(memory: Placeable, options: MapOptions, mappings: Iterable<IovaSpan>): bigint;
   /** Give it back. */
   free(iova: bigint, size: number): void;
-}
-
-/** @throws ERR_VFIO_INVALID_ARGUMENT */
-export function assertAlignment(alignment: number): void {
-  if (Number.isSafeInteger(Math.log2(alignment))) return;
-  throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `alignment is no power of two: ${alignment}`);
 }
 
 /** In front of the devices is an IOMMU: addresses are whatever is free. */
@@ -68,9 +63,9 @@ export class IovaPlacement implements Placement {
       this.#allocator.reserve(iova, size);
       return iova;
     } catch (error) {
-      const rule = brokenRule({ iova, size, pageSize }, this.geometry, mappings);
-      if (rule === undefined) throw error;
-      const code = rule.includes('overlaps') ? 'ERR_VFIO_IOVA_TAKEN' : 'ERR_VFIO_IOVA_OUTSIDE';
+      const broken = brokenRule({ iova, size, pageSize }, this.geometry, mappings);
+      if (!broken) throw error;
+      const { code, rule } = broken;
       throw new VfioError(code, `IOVA 0x${iova.toString(16)} for ${size} bytes: ${rule}`);
     }
   }

@@ -1,15 +1,19 @@
 /** Fixed-size DMA buffers for a hot path: all made beforehand, taken and given back without an allocation. */
+import { allDone } from '../all-done';
 import { closedError, VfioError } from '../errors';
+import { isAlignment } from './alignment';
 import type { IovaConstraints } from './iova-allocator';
-import { type Piece, pieceOf, type SlabMemory } from './piece';
+import { MIN_ALIGNMENT, type Piece, pieceOf, type SlabMemory } from './piece';
 
 /** The page that a device's page lists count in (NVMe PRP, ...): a small buffer is never on two. */
 const PAGE = 4096;
-/** The views need 8; devices and caches are better off with a cache line to themselves. */
-const MIN_ALIGNMENT = 8;
+/** The views need less; devices and caches are better off with a cache line to themselves. */
 const CACHE_LINE = 64;
 /** The most that one mapping holds, unless a single buffer is larger. */
 const SLAB = 64 << 20;
+
+/** What a list of buffers by their indices, an array of them and an Int32Array can all hold. */
+const MOST_BUFFERS = 2 ** 27;
 
 /** In place of the next buffer of the list: there is none. */
 const NONE = -1;
@@ -45,14 +49,15 @@ export interface PoolBuffer extends Piece {
  */
 export async function createPool<Options extends IovaConstraints>(
   space: PoolSpace<Options>,
-  { size, count, alignment = CACHE_LINE, ...rest }: PoolOptions & Options,
+  options: PoolOptions & Options,
 ): Promise<DmaPool> {
+  const { size, count, alignment = CACHE_LINE, ...rest } = options ?? {};
   const layout = layOut(size, count, alignment);
-  const options = { ...rest, alignment: Math.max(alignment, PAGE) } as unknown as Options;
+  const mapping = { ...rest, alignment: Math.max(alignment, PAGE) } as unknown as Options;
   const slabs: SlabMemory[] = [];
   try {
     for (let left = count; left > 0; left -= layout.perSlab) {
-      slabs.push(await space.alloc(layout.bytes(Math.min(left, layout.perSlab)), options));
+      slabs.push(await space.alloc(layout.bytes(Math.min(left, layout.perSlab)), mapping));
     }
     return new DmaPool(slabs, layout, size, count);
   } catch (error) {
@@ -243,7 +248,7 @@ export class DmaPool implements AsyncDisposable {
 
   /** Close the mappings, also under buffers that are out: their views are detached. Idempotent. */
   close(): Promise<void> {
-    this.#closing ??= Promise.all(this.#slabs.map((slab) => slab.close())).then(() => {});
+    this.#closing ??= allDone(this.#slabs.map((slab) => slab.close()));
     return this.#closing;
   }
 
@@ -294,15 +299,18 @@ interface PoolLayout {
 }
 
 function layOut(size: number, count: number, alignment: number): PoolLayout {
-  for (const [name, value] of Object.entries({ size, count })) {
-    if (!Number.isSafeInteger(value) || value <= 0) {
-      throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `${name} of a pool: ${value}`, {
-        hint: 'a positive integer',
+  for (const [name, value, most] of [
+    ['size', size, Number.MAX_SAFE_INTEGER],
+    ['count', count, MOST_BUFFERS],
+  ] as const) {
+    if (!Number.isSafeInteger(value) || value <= 0 || value > most) {
+      throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `${name} of a pool: ${String(value)}`, {
+        hint: `an integer from 1 to ${most}`,
       });
     }
   }
-  if (!Number.isSafeInteger(Math.log2(alignment)) || alignment < MIN_ALIGNMENT) {
-    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `alignment of a pool: ${alignment}`, {
+  if (!isAlignment(alignment) || alignment < MIN_ALIGNMENT) {
+    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `alignment of a pool: ${String(alignment)}`, {
       hint: `a power of two, at least ${MIN_ALIGNMENT}`,
     });
   }

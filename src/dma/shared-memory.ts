@@ -1,36 +1,57 @@
 /** Memory of JavaScript that may be given to devices: it neither moves nor is freed while it is referenced. */
 import { VfioError } from '../errors';
 import { native } from '../native';
+import type { ProcessMemory } from './backing';
 
 export type SharedMemory = Uint8Array<SharedArrayBuffer>;
 
-/** @throws ERR_VFIO_INVALID_ARGUMENT for memory that is not shared, or not whole pages */
-export function sharedAddress(memory: SharedMemory): bigint {
-  if (!(ArrayBuffer.isView(memory) && isShared(memory.buffer))) {
+/**
+ * The properties that the engine itself knows of a view: an object may have others of the same names,
+ * of its own or of a subclass.
+ */
+const { apply } = Reflect;
+const view = Object.getPrototypeOf(Uint8Array.prototype) as object;
+const kindOf = getter<string>(view, Symbol.toStringTag);
+const bufferOf = getter<unknown>(view, 'buffer');
+const lengthOf = getter<number>(view, 'byteLength');
+/** It throws for what is no SharedArrayBuffer, of this realm or another. */
+const sharedLength = getter<number>(SharedArrayBuffer.prototype, 'byteLength');
+
+function getter<T>(owner: object, name: PropertyKey): (of: unknown) => T {
+  const { get } = Object.getOwnPropertyDescriptor(owner, name)!;
+  return (of) => apply(get!, of, []);
+}
+
+/**
+ * Where the memory is, and how long it is now.
+ * @throws ERR_VFIO_INVALID_ARGUMENT for memory that is not shared, or not whole pages
+ */
+export function sharedMemory(memory: SharedMemory): ProcessMemory {
+  if (!ArrayBuffer.isView(memory) || kindOf(memory) !== 'Uint8Array' || !isShared(memory)) {
     throw invalid(
       'is no Uint8Array on a SharedArrayBuffer',
       'an ArrayBuffer can be transferred away under a device',
     );
   }
-  const address = native.memoryAddress(memory);
-  if (typeof address === 'number') throw invalid('has no address', '');
-  const page = BigInt(native.pageSize);
-  if (
-    address % page !== 0n ||
-    memory.byteLength % native.pageSize !== 0 ||
-    memory.byteLength === 0
-  ) {
+  const size = lengthOf(memory);
+  const vaddr = native.memoryAddress(memory);
+  if (typeof vaddr === 'number') throw invalid('has no address', 'it has no bytes, perhaps');
+  if (vaddr % BigInt(native.pageSize) !== 0n || size % native.pageSize !== 0 || size === 0) {
     throw invalid(
       `is not made of whole pages of ${native.pageSize} bytes`,
       'new WebAssembly.Memory({ shared: true, initial, maximum }).buffer is page-aligned',
     );
   }
-  return address;
+  return { vaddr, size, owner: memory };
 }
 
-/** Not instanceof: it may come from another realm. */
-function isShared(buffer: unknown): boolean {
-  return Object.prototype.toString.call(buffer) === '[object SharedArrayBuffer]';
+function isShared(memory: unknown): boolean {
+  try {
+    sharedLength(bufferOf(memory));
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function invalid(why: string, hint: string): VfioError {

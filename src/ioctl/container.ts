@@ -3,10 +3,10 @@
 import * as c from './abi/constants';
 import * as s from './abi/structs';
 import {
-  callStruct,
   callStructAsync,
   callStructSized,
   callValue,
+  callValueAsync,
   isBrief,
   prepareStruct,
 } from './call';
@@ -25,9 +25,9 @@ export function checkExtension(fd: number, extension: number): number {
   return callValue(fd, 'VFIO_CHECK_EXTENSION', extension);
 }
 
-/** @throws EINVAL without a group in the container, or the second time. */
-export function setIommu(fd: number, type: number): void {
-  callValue(fd, 'VFIO_SET_IOMMU', type);
+/** On the thread pool. @throws EINVAL without a group in the container, or the second time. */
+export async function setIommu(fd: number, type: number): Promise<void> {
+  await callValueAsync(fd, 'VFIO_SET_IOMMU', type);
 }
 
 /** Both ends inclusive, as the kernel reports them. */
@@ -158,11 +158,11 @@ export async function iommuUnmapDma(fd: number, iova: bigint, size: bigint): Pro
   return arg.size;
 }
 
-/** Bytes unmapped. Needs VFIO_UNMAP_ALL. */
-export function iommuUnmapAll(fd: number): bigint {
+/** Bytes unmapped. Unpins them all: on the thread pool. Needs VFIO_UNMAP_ALL. */
+export async function iommuUnmapAll(fd: number): Promise<bigint> {
   const arg = unmapArgument(0n, 0n);
   arg.flags = c.VFIO_DMA_UNMAP_FLAG_ALL;
-  callStruct(fd, 'VFIO_IOMMU_UNMAP_DMA', arg);
+  await callStructAsync(fd, 'VFIO_IOMMU_UNMAP_DMA', arg);
   return arg.size;
 }
 

@@ -3,7 +3,7 @@ import { check } from '../errors';
 import { native } from '../native';
 import { requests } from './abi/requests';
 import { vfio_group_status } from './abi/structs';
-import { callInt, callStruct, callValue } from './call';
+import { callInt, callStruct, callValueAsync } from './call';
 
 /** VFIO_GROUP_FLAGS_*. */
 export function groupGetStatus(fd: number): number {
@@ -17,9 +17,9 @@ export function groupSetContainer(fd: number, containerFd: number): void {
   callInt(fd, 'VFIO_GROUP_SET_CONTAINER', containerFd);
 }
 
-/** @throws EBUSY while a device of the group is open. */
-export function groupUnsetContainer(fd: number): void {
-  callValue(fd, 'VFIO_GROUP_UNSET_CONTAINER');
+/** With the last group, the kernel unmaps everything: on the thread pool. @throws EBUSY while a device of the group is open. */
+export async function groupUnsetContainer(fd: number): Promise<void> {
+  await callValueAsync(fd, 'VFIO_GROUP_UNSET_CONTAINER');
 }
 
 /**

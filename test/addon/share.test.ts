@@ -3,7 +3,7 @@ import { attachRegion } from '../../src/device/attached-region';
 import { Region } from '../../src/device/region';
 import { attachMemory } from '../../src/dma/attached-memory';
 import { DmaBuffer } from '../../src/dma/buffer';
-import { DmaMapping } from '../../src/dma/mapping';
+import { LiveMapping, LiveMappings } from '../../src/dma/live-mappings';
 import {
   VFIO_REGION_INFO_FLAG_MMAP,
   VFIO_REGION_INFO_FLAG_READ,
@@ -40,13 +40,20 @@ test('a region that is not mapped cannot be shared', () => {
 
 test('memory is shared by numbers, and not with its own thread', async () => {
   const range = mappedRange(2, MEMORY_ANONYMOUS);
-  const prepared = { map: () => {}, unmap: () => {} };
-  const mapping = new DmaMapping(
-    { iova: 0x1_0000n, size: 2 * PAGE, pageSize: PAGE },
-    { close: async () => {}, prepared: () => prepared },
-  );
-  const memory = native.rangeBuffer(range, 0, mapping.size) as ArrayBuffer;
-  const buffer = new DmaBuffer(mapping, range, memory);
+  const at = { iova: 0x1_0000n, size: 2 * PAGE, pageSize: PAGE };
+  const live = new LiveMapping(at, at.size, { access: 'read', map: async () => {}, range });
+  const control = {
+    mappings: new LiveMappings(),
+    close: (live: LiveMapping) => {
+      native.rangeRelease(range);
+      live.closing = Promise.resolve();
+      return live.closing;
+    },
+    suspend: () => {},
+    resume: () => {},
+  };
+  const memory = native.rangeBuffer(range, 0, at.size) as ArrayBuffer;
+  const buffer = new DmaBuffer(live, control, memory);
   const shared = structuredClone(buffer.share());
   expect(shared).toEqual({ iova: 0x1_0000n, size: 2 * PAGE, range });
   expect(() => attachMemory(shared)).toThrow(code('ERR_VFIO_INVALID_ARGUMENT'));

@@ -4,6 +4,7 @@ import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PasidGuests } from '../../src/device/pasid-guests';
 import { AddressSpace } from '../../src/dma/address-space';
+import { declarePeer } from '../../src/dma/peer-region';
 import { IovaPlacement } from '../../src/dma/placement';
 import { systemError } from '../../src/errors';
 import { FakeBackend } from './fake-backend';
@@ -43,7 +44,7 @@ function hold(): () => void {
 
 async function deviceComes(): Promise<void> {
   backend.current = FakeBackend.newGeometry();
-  await space.joined('kept');
+  space.assertUsable();
 }
 
 describe('while a device comes in', () => {
@@ -157,7 +158,9 @@ describe('PASIDs of devices of other spaces', () => {
 });
 
 test('no more of a region is mapped than there is: what follows is another', async () => {
-  const region = { size: 4 * PAGE, address: 0x7000_0000_0000n, exportDmaBuf: () => -1 };
+  const address = 0x7000_0000_0000n;
+  const region = { size: 4 * PAGE, address, exportDmaBuf: () => -1 };
+  declarePeer(region, { ...region, address: () => address });
   for (const part of [{ size: 5 * PAGE }, { offset: 3 * PAGE, size: 2 * PAGE }]) {
     await expect(space.mapRegion(region, part)).rejects.toThrow(code('ERR_VFIO_OUT_OF_RANGE'));
   }

@@ -1,6 +1,14 @@
-import { mapInChunks } from '../../src/dma/chunks';
+import { mapInChunks, type Progress, pieceSize } from '../../src/dma/chunks';
 
 const CHUNK = 256 * 1024 * 1024;
+
+/** What a mapping of `size` bytes in pages of `pageSize` makes of it. */
+function mapAll(size: number, pageSize: number, progress: Progress, ...calls: [Call, Undo]) {
+  return mapInChunks(size, pieceSize(size, pageSize, progress), progress, ...calls);
+}
+
+type Call = Parameters<typeof mapInChunks>[3];
+type Undo = Parameters<typeof mapInChunks>[4];
 
 function recorder(failAt = -1) {
   const mapped: Array<[number, number]> = [];
@@ -18,7 +26,7 @@ function recorder(failAt = -1) {
 
 test('in one piece when nobody watches', async () => {
   const { mapped, map, unmap } = recorder();
-  await mapInChunks(5 * CHUNK, 4096, {}, map, unmap);
+  await mapAll(5 * CHUNK, 4096, {}, map, unmap);
   expect(mapped).toEqual([[0, 5 * CHUNK]]);
 });
 
@@ -26,7 +34,7 @@ test('in pieces, each told, when somebody does; the last may be shorter', async 
   const { mapped, map, unmap } = recorder();
   const seen: number[] = [];
   const size = 2 * CHUNK + 4096;
-  await mapInChunks(size, 4096, { onProgress: (done) => seen.push(done) }, map, unmap);
+  await mapAll(size, 4096, { onProgress: (done) => seen.push(done) }, map, unmap);
   expect(mapped).toEqual([
     [0, CHUNK],
     [CHUNK, CHUNK],
@@ -38,7 +46,7 @@ test('in pieces, each told, when somebody does; the last may be shorter', async 
 test('pieces are whole pages, also of 1 GiB', async () => {
   const { mapped, map, unmap } = recorder();
   const signal = new AbortController().signal;
-  await mapInChunks(8 * CHUNK, 4 * CHUNK, { signal }, map, unmap);
+  await mapAll(8 * CHUNK, 4 * CHUNK, { signal }, map, unmap);
   expect(mapped.map(([, length]) => length)).toEqual([4 * CHUNK, 4 * CHUNK]);
 });
 
@@ -46,13 +54,7 @@ test('an abort between pieces unmaps what was mapped', async () => {
   const { mapped, unmapped, map, unmap } = recorder();
   const controller = new AbortController();
   const onProgress = () => controller.abort(new Error('enough'));
-  const mapping = mapInChunks(
-    3 * CHUNK,
-    4096,
-    { onProgress, signal: controller.signal },
-    map,
-    unmap,
-  );
+  const mapping = mapAll(3 * CHUNK, 4096, { onProgress, signal: controller.signal }, map, unmap);
   await expect(mapping).rejects.toThrow('enough');
   expect(mapped).toHaveLength(1);
   expect(unmapped).toEqual([CHUNK]);
@@ -61,13 +63,13 @@ test('an abort between pieces unmaps what was mapped', async () => {
 test('an abort before the first piece maps nothing', async () => {
   const { mapped, unmapped, map, unmap } = recorder();
   const signal = AbortSignal.abort(new Error('too late'));
-  await expect(mapInChunks(CHUNK, 4096, { signal }, map, unmap)).rejects.toThrow('too late');
+  await expect(mapAll(CHUNK, 4096, { signal }, map, unmap)).rejects.toThrow('too late');
   expect([mapped, unmapped]).toEqual([[], []]);
 });
 
 test('a piece that fails takes the others back', async () => {
   const { unmapped, map, unmap } = recorder(2);
-  const mapping = mapInChunks(4 * CHUNK, 4096, { onProgress: () => {} }, map, unmap);
+  const mapping = mapAll(4 * CHUNK, 4096, { onProgress: () => {} }, map, unmap);
   await expect(mapping).rejects.toThrow('no more');
   expect(unmapped).toEqual([2 * CHUNK]);
 });
@@ -80,7 +82,7 @@ test.each([1, 2])(
       if (mapped.length === nth) throw new Error('listener');
     };
     const size = CHUNK + 4096;
-    await expect(mapInChunks(size, 4096, { onProgress }, map, unmap)).rejects.toThrow('listener');
+    await expect(mapAll(size, 4096, { onProgress }, map, unmap)).rejects.toThrow('listener');
     expect(unmapped).toEqual([nth === 1 ? CHUNK : size]);
   },
 );

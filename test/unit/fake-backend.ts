@@ -16,6 +16,24 @@ export class FakeBackend implements DmaBackend {
   /** IOVAs whose unmapping fails. */
   readonly stuck = new Set<bigint>();
 
+  #dropped = () => {};
+
+  onDropped(listener: () => void): void {
+    this.#dropped = listener;
+  }
+
+  /** The last device leaves, and the kernel drops its IOMMU. */
+  readonly drop = async (): Promise<void> => {
+    this.current = undefined;
+    this.mapped.clear();
+    this.#dropped();
+  };
+
+  /** A device comes in. */
+  readonly attach = async (): Promise<void> => {
+    this.current = FakeBackend.newGeometry();
+  };
+
   /** As the kernel reports it after each change: equal, and another object. */
   static newGeometry(): Geometry {
     return { iovaRanges: [{ start: 0n, end: (1n << 39n) - 1n }], pageSizes: 4096n };

@@ -251,7 +251,7 @@ describe('close', () => {
 test('a million takes and gives allocate nothing', () => {
   const directory = mkdtempSync(join(tmpdir(), 'pool-'));
   try {
-    for (const file of ['dma/pool', 'dma/piece', 'errors']) {
+    for (const file of ['dma/pool', 'dma/piece', 'dma/alignment', 'all-done', 'errors']) {
       const { code } = transformFileSync(join(__dirname, `../../src/${file}.ts`), {
         jsc: { parser: { syntax: 'typescript' }, target: 'es2022' },
         module: { type: 'commonjs' },

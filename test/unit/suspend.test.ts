@@ -11,12 +11,16 @@ const code = (expected: string) => expect.objectContaining({ name: 'VfioError', 
 let backend: FakeBackend;
 let space: AddressSpace;
 
-beforeEach(() => {
+beforeEach(async () => {
   bootFakeKernel();
   backend = new FakeBackend();
   space = new AddressSpace(backend);
+  await space.join(backend, backend.attach);
 });
-afterEach(() => space.close());
+afterEach(async () => {
+  await space.leave(backend);
+  await space.close();
+});
 
 const memory = (bytes: number) => new Uint8Array(new SharedArrayBuffer(bytes));
 
@@ -55,11 +59,9 @@ test('one that cannot be resumed stays suspended', async () => {
 test('a new space of the kernel gets what is not suspended', async () => {
   const [first, second] = [await space.map(memory(PAGE)), await space.map(memory(PAGE))];
   first.suspend();
-  backend.current = undefined;
-  backend.mapped.clear();
+  await space.leave(backend, backend.drop);
   expect(() => second.suspend()).toThrow('no IOMMU');
-  backend.current = FakeBackend.newGeometry();
-  await space.joined('new');
+  await space.join(backend, backend.attach);
   expect([...backend.mapped.keys()]).toEqual([second.iova]);
   first.resume();
   expect(backend.mapped.size).toBe(2);

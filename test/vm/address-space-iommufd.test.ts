@@ -36,7 +36,7 @@ describe('on the mock IOMMU', () => {
     const device = new MockDevice(ioas.iommufd, ioas.id);
     devices.push(device);
     await ioas.addDevice(device);
-    await space.joined('kept');
+    space.assertUsable();
     return device;
   }
 

@@ -26,7 +26,7 @@ describe('the mock IOMMU', () => {
     ioas = space.kernelSpace as Ioas;
     device = new MockDevice(ioas.iommufd, ioas.id);
     ioas.addDevice(device);
-    space.joined('kept');
+    space.assertUsable();
   });
 
   afterEach(async () => {

@@ -44,7 +44,7 @@ describe('the mock IOMMU', () => {
     iommufd = ioas.iommufd;
     device = new MockDevice(iommufd, ioas.id);
     ioas.addDevice(device);
-    space.joined('kept');
+    space.assertUsable();
     made = [];
     parent = keep(
       await iommuHwptAlloc(iommufd, device.id, ioas.id, abi.IOMMU_HWPT_ALLOC_NEST_PARENT),

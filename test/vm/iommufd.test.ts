@@ -177,10 +177,10 @@ test('iommufd has no limit of mappings, not even as a container', async () => {
   // As a container, all the same: with a group, and none of its devices open.
   const container = Container.open('type1v2', IOMMUFD_PATH);
   const group = native.open(`/dev/vfio/${findDevice('edu').iommuGroup}`, fsConstants.O_RDWR);
-  container.attachGroup(group);
+  await container.attachGroup(group);
   for (let i = 0; i < count; i++) await container.map(vaddr, at(i), 4096n, 'read-write');
   expect(await container.unmapAll()).toBe(BigInt(count) * 4096n);
-  container.detachGroup(group);
+  await container.detachGroup(group);
   native.close(group);
   container.close();
   native.rangeRelease(range);
