@@ -159,8 +159,8 @@ export class AddressSpace implements AsyncDisposable {
         await this.#backend.updateVaddr(shared.vaddr + at, iova + at, length);
       }
       const { access, range } = live.backing;
-      live.backing = { ...processMemory(this.#backend, shared, access), range };
-      live.prepared = undefined;
+      const backing = { ...processMemory(this.#backend, shared, access), range };
+      this.#mapper.rebacked(live, backing);
     });
   }
 

@@ -76,6 +76,12 @@ export interface DmaBackend {
   unmap(iova: bigint, size: bigint): Promise<bigint>;
   /** Bytes unmapped. */
   unmapAll(): Promise<bigint>;
+  /**
+   * Unmap it when this thread ends without a close: others may hold its devices, which would go on to
+   * reach the memory. `memory` is kept alive until then, or until native.farewellCancel, to which this
+   * is the argument.
+   */
+  farewell(iova: bigint, size: bigint, memory: Uint8Array): number;
   /** How many mappings can still be made; undefined if the kernel does not tell. */
   entriesLeft(): number | undefined;
   /** Against whose RLIMIT_MEMLOCK it pins. */

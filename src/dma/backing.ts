@@ -10,6 +10,11 @@ export interface Backing {
   map(offset: number, iova: bigint, length: number): Promise<void>;
   /** To map and unmap all of it synchronously, at `iova`; absent for memory that is not the caller's own. */
   prepare?(iova: bigint): PreparedMapping;
+  /**
+   * Memory that is not the addon's, and so may be somebody else's after the end of the thread; empty
+   * for a BAR, which goes back to its device.
+   */
+  readonly lent?: Uint8Array | undefined;
   /** The range of the addon that is released as the mapping closes. */
   readonly range?: number | undefined;
 }
@@ -19,8 +24,8 @@ export interface ProcessMemory {
   readonly vaddr: bigint;
   /** Bytes. */
   readonly size: number;
-  /** Whatever keeps the memory from the garbage collector. */
-  readonly owner?: object;
+  /** A view of memory that is not the addon's. */
+  readonly owner?: Uint8Array;
 }
 
 // Functions rather than methods: a closure must not keep the address space from being collected.
@@ -32,6 +37,7 @@ export function processMemory(
 ): Backing {
   return {
     access,
+    lent: memory.owner,
     map: (offset, iova, length) =>
       backend.map(memory.vaddr + BigInt(offset), iova, BigInt(length), access),
     prepare: (iova) => backend.prepare(memory.vaddr, iova, BigInt(memory.size), access),
@@ -47,6 +53,7 @@ export function peerMemory(
 ): Backing {
   return {
     access,
+    lent: new Uint8Array(),
     map: async (offset, iova, length) => {
       if (!backend.mapFile) {
         const vaddr = peer.address() + BigInt(start + offset);

@@ -178,6 +178,10 @@ export class Container implements DmaBackend {
     }
   }
 
+  farewell(iova: bigint, size: bigint, memory: Uint8Array): number {
+    return ioctl.farewellUnmapDma(this.#fd, iova, size, memory);
+  }
+
   async unmapAll(): Promise<bigint> {
     return this.#type === 'noiommu' ? 0n : ioctl.iommuUnmapAll(this.#fd);
   }

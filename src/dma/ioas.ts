@@ -156,6 +156,10 @@ export class Ioas implements DmaBackend {
     }
   }
 
+  farewell(iova: bigint, size: bigint, memory: Uint8Array): number {
+    return ioctl.farewellIoasUnmap(this.iommufd, this.id, iova, size, memory);
+  }
+
   unmapAll(): Promise<bigint> {
     return ioctl.iommuIoasUnmapAll(this.iommufd, this.id);
   }

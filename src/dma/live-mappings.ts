@@ -1,5 +1,6 @@
 /** Live mappings of an address space, and what the kernel has of each. */
 import { VfioError } from '../errors';
+import { native } from '../native';
 import type { PreparedMapping } from './backend';
 import type { Backing } from './backing';
 import type { IovaSpan, PagedSpan } from './mapping';
@@ -17,6 +18,8 @@ export class LiveMapping implements PagedSpan {
   readonly piece: number;
   backing: Backing;
   prepared: PreparedMapping | undefined;
+  /** Of the addon: it is unmapped when the thread ends without a close. */
+  farewell: number | undefined;
   /** Bytes from its start that are mapped in the kernel. */
   mapped = 0;
   /** 'making' until it is the caller's, 'gone' as soon as its IOVAs are free. */
@@ -75,6 +78,8 @@ export class LiveMappings implements Iterable<LiveMapping> {
   /** Its IOVAs are free. False if they were before. */
   delete(live: LiveMapping): boolean {
     live.state = 'gone';
+    if (live.farewell !== undefined) native.farewellCancel(live.farewell);
+    live.farewell = undefined;
     return this.#mappings.delete(live);
   }
 

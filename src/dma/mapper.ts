@@ -66,6 +66,7 @@ export class Mapper implements MappingControl {
     );
     this.mappings.add(live);
     try {
+      live.farewell = this.#farewell(live);
       await this.#map(live, options);
     } catch (error) {
       this.#freeUnlessMapped(live);
@@ -113,6 +114,15 @@ export class Mapper implements MappingControl {
         return what(live);
       });
     });
+  }
+
+  /** Other memory is behind it now. */
+  rebacked(live: LiveMapping, backing: Backing): void {
+    const { farewell } = live;
+    live.backing = backing;
+    live.prepared = undefined;
+    live.farewell = this.#farewell(live);
+    if (farewell !== undefined) native.farewellCancel(farewell);
   }
 
   /** It was unmapped in another way. Its memory stays until it is closed. */
@@ -229,6 +239,11 @@ export class Mapper implements MappingControl {
 
   #free(live: LiveMapping): void {
     if (this.mappings.delete(live)) this.#placement?.free(live.iova, live.size);
+  }
+
+  #farewell({ iova, size, backing }: LiveMapping): number | undefined {
+    const { lent } = backing;
+    return lent && this.#backend.farewell(iova, BigInt(size), lent);
   }
 }
 

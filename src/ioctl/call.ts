@@ -72,6 +72,19 @@ export function callStructSized(
   return isBrief(bytes) ? callStruct(fd, ioctl, arg) : callStructAsync(fd, ioctl, arg);
 }
 
+/**
+ * Have a request made when this thread ends without native.farewellCancel, to which this is the
+ * argument; `memory` is kept alive until then.
+ */
+export function farewellStruct(
+  fd: number,
+  ioctl: RequestName,
+  arg: { readonly bytes: Uint8Array },
+  memory: Uint8Array,
+): number {
+  return checked(native.farewellRequest(fd, requests[ioctl], arg.bytes, memory), ioctl, none);
+}
+
 export async function callValueAsync(fd: number, ioctl: RequestName, value = 0): Promise<number> {
   return checked(await native.ioctlValueAsync(fd, requests[ioctl], value), ioctl, none);
 }

@@ -7,6 +7,7 @@ import {
   callStructSized,
   callValue,
   callValueAsync,
+  farewellStruct,
   isBrief,
   prepareStruct,
 } from './call';
@@ -125,6 +126,16 @@ export function prepareMapDma(
 /** As iommuUnmapDma, to be made again and again. */
 export function prepareUnmapDma(fd: number, iova: bigint, size: bigint): () => void {
   return prepareStruct(fd, 'VFIO_IOMMU_UNMAP_DMA', unmapArgument(iova, size));
+}
+
+/** As iommuUnmapDma, when this thread ends: see farewellStruct. */
+export function farewellUnmapDma(
+  fd: number,
+  iova: bigint,
+  size: bigint,
+  memory: Uint8Array,
+): number {
+  return farewellStruct(fd, 'VFIO_IOMMU_UNMAP_DMA', unmapArgument(iova, size), memory);
 }
 
 /**

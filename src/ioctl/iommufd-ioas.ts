@@ -2,7 +2,13 @@
 import { isErrno } from '../errors';
 import * as c from './abi/iommufd-constants';
 import * as s from './abi/iommufd-structs';
-import { callStruct, callStructAsync, callStructSized, prepareStruct } from './call';
+import {
+  callStruct,
+  callStructAsync,
+  callStructSized,
+  farewellStruct,
+  prepareStruct,
+} from './call';
 import type { IovaRange } from './container';
 import { arrayOf, withKernelBuffer } from './kernel-buffer';
 
@@ -182,6 +188,17 @@ export function prepareIoasUnmap(
   length: bigint,
 ): () => void {
   return prepareStruct(fd, 'IOMMU_IOAS_UNMAP', unmapArgument(ioasId, iova, length));
+}
+
+/** As iommuIoasUnmap, when this thread ends: see farewellStruct. */
+export function farewellIoasUnmap(
+  fd: number,
+  ioasId: number,
+  iova: bigint,
+  length: bigint,
+  memory: Uint8Array,
+): number {
+  return farewellStruct(fd, 'IOMMU_IOAS_UNMAP', unmapArgument(ioasId, iova, length), memory);
 }
 
 function unmapArgument(ioasId: number, iova: bigint, length: bigint) {

@@ -34,6 +34,7 @@ export class CheckingKernel implements DmaBackend {
   #geometry: Geometry | undefined;
   #tracking = false;
   #dropped = () => {};
+  readonly #farewells = new Map<number, bigint>();
 
   constructor(random: () => number, memory: FakeKernel, refusals: number) {
     this.#random = random;
@@ -162,6 +163,18 @@ export class CheckingKernel implements DmaBackend {
     this.mapped.clear();
     await this.#pause();
     return bytes;
+  }
+
+  farewell(iova: bigint, _size: bigint, memory: Uint8Array): number {
+    const id = this.#memory.native.farewellRequest(0, 0, memory, memory);
+    this.#farewells.set(id, iova);
+    return id;
+  }
+
+  /** IOVAs that would be unmapped if the thread ended. */
+  farewells(): bigint[] {
+    const ids = [...this.#memory.farewells];
+    return ids.map((id) => this.#farewells.get(id)!);
   }
 
   entriesLeft(): undefined {

@@ -368,10 +368,13 @@ describe('a descriptor of the group that was opened elsewhere', () => {
     ['another interface', { backend: 'iommufd' }, 'ERR_VFIO_INVALID_ARGUMENT'],
     ['no token', { vfToken: 'secret' }, 'ERR_VFIO_INVALID_UUID'],
     ['a token that is not taken', { vfToken }, 'EINVAL'],
-  ] as const)('leaves no duplicate if the device cannot be opened: %s', async (_, options, error) => {
-    const fds = { group: kernel.handOver('group') };
-    await expect(openDevice(DEVICE.bdf, { ...options, fds })).rejects.toThrow(code(error));
-  });
+  ] as const)(
+    'leaves no duplicate if the device cannot be opened: %s',
+    async (_, options, error) => {
+      const fds = { group: kernel.handOver('group') };
+      await expect(openDevice(DEVICE.bdf, { ...options, fds })).rejects.toThrow(code(error));
+    },
+  );
 
   test('leaves no duplicate if the container is refused', async () => {
     kernel.failures.set(requests.VFIO_GET_API_VERSION, constants.errno.EIO);

@@ -70,6 +70,10 @@ export class FakeBackend implements DmaBackend {
     return size;
   }
 
+  farewell(): number {
+    return 1;
+  }
+
   async unmapAll(): Promise<bigint> {
     return 0n;
   }

@@ -71,6 +71,9 @@ export class FakeKernel {
     this.config.setUint16(2, DEVICE.device, true);
   }
 
+  /** Requests to be made when the thread ends. */
+  readonly farewells = new Set<number>();
+
   /** Everything that is not given back: empty after a clean close. */
   leaks(): string[] {
     return [
@@ -112,8 +115,11 @@ export class FakeKernel {
     },
     giveFd: (fd) => (this.#files.delete(fd) ? fd : -EBADF),
     farewellClearBits: () => ++this.#nextId,
-    farewellRequest: () => ++this.#nextId,
-    farewellCancel: () => 0,
+    farewellRequest: () => {
+      this.farewells.add(++this.#nextId);
+      return this.#nextId;
+    },
+    farewellCancel: (id) => (this.farewells.delete(id) ? 0 : -ENOENT),
     sigbusRearm: () => 0,
     memfdCreate: () => this.#file('memfd'),
     close: (fd) => this.#close(fd),

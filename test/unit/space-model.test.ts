@@ -200,6 +200,10 @@ class Model {
       sorted(mapped),
     );
     expect(this.#space.usage()).toMatchObject({ mappings: open.length });
+    // What the caller lent is unmapped if the thread ends, and nothing else.
+    const lent = open.filter((held) => held instanceof DmaMapping).map(({ iova }) => iova);
+    const farewells = kernel.farewells().filter((iova) => !kernel.refused.has(iova));
+    expect(new Set(farewells)).toEqual(new Set(lent));
 
     const taken = [...kernel.refused, ...open.map(span)];
     for (let page = 1n; page < PAGES; page++) {
