@@ -8,7 +8,7 @@ import { LAB_FAILED, progress } from './lab-status';
 export function labKernelCommand(): Command {
   return new Command('kernel')
     .description('build the kernel of --kernel lab, if it is not there yet, and print its path')
-    .option('--update', 'build it anew if the distribution has a newer source')
+    .option('--update', 'rebuild it if the distribution has a newer source')
     .action(async (flags: { update?: true }) => {
       process.exitCode = await kernel(flags.update ?? false);
     });

@@ -167,7 +167,11 @@ describe('parseIommu', () => {
   test.each([
     ['intel', /^intel-iommu,intremap=on,caching-mode=on$/, 'intel_iommu=on'],
     ['intel,aw-bits=39', /^intel-iommu,.*,aw-bits=39$/, 'intel_iommu=on'],
-    ['amd,xtsup=off', /^amd-iommu,intremap=on,.*,xtsup=off$/, undefined],
+    [
+      'amd,xtsup=off',
+      /^amd-iommu,intremap=on,.*,xtsup=off$/,
+      'vfio_iommu_type1.allow_unsafe_interrupts=1',
+    ],
     ['virtio', /^virtio-iommu-pci,/, 'vfio_iommu_type1.allow_unsafe_interrupts=1'],
     ['none', undefined, 'vfio.enable_unsafe_noiommu_mode=1'],
   ])('%s', (spec, device, parameter) => {

@@ -24,6 +24,9 @@ export async function deliver(
   });
   // Also while the target has room, as one that has failed seems to.
   broken.catch((cause) => until.destroy(cause));
+  // The loop throws what happens before the end. After it, it destroys the stream, which can still
+  // be written to, and calls that an error.
+  until.on('error', () => {});
   try {
     for await (const chunk of until) {
       if (!target.write(chunk)) await Promise.race([once(target, 'drain', { signal }), broken]);
