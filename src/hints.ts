@@ -1,4 +1,5 @@
 /** What to do about an error, by situation. One catalogue, so that an error and a diagnosis say the same. */
+import { readdirSync } from 'node:fs';
 
 export const hints = {
   modulesMissing: () =>
@@ -9,7 +10,13 @@ export const hints = {
     'mediated devices are made by createMdev(), or by writing a UUID to ' +
     '/sys/class/mdev_bus/*/mdev_supported_types/*/create',
   bridge: () => 'vfio-pci takes no bridges, and one in a group does not block it',
-  inUse: () => 'unmount it, or move the route or session, first; --force binds it all the same',
+  inUse: () =>
+    'unmount it, end the program that has it open, or move the route or session first; --force (or ' +
+    '{ force: true }) takes it all the same',
+  vfsInUse: (pf: string) =>
+    `the VFs of ${pf} would go; --force (or { force: true }) does it all the same`,
+  heldOpen: () =>
+    'end that process first; --force (or { force: true }) asks it to let go, and waits until it does',
   notBound: (bdf: string, driver: string | undefined) =>
     `${driver === undefined ? 'no driver is' : `the driver ${driver} is`} bound to it; bind vfio-pci: ` +
     `bindDriver('${bdf}') or, as root: echo vfio-pci > /sys/bus/pci/devices/${bdf}/driver_override; ` +
@@ -90,7 +97,7 @@ export const hints = {
     `iommufd: all in address spaces of one iommufd); in the way: ${blockers.join('; ')}`,
   losesWork: (driver: string) =>
     `what ${driver} has under way would be lost; unbind it first, or say --force`,
-  kernelRefused: () => 'dmesg tells what the kernel had against it',
+  kernelRefused: () => "see dmesg for the kernel's reason",
   noBusReset: () => 'devices on the root bus have no bus reset; reset() may be there',
   busReset: (others: readonly string[] | undefined) =>
     others === undefined
@@ -119,8 +126,42 @@ export const hints = {
     "with { unsafe: 'noiommu' }",
   noiommuPermission: (path: string) =>
     `${path} takes root (CAP_SYS_RAWIO), whoever owns it: its devices reach all memory`,
-  rootNeeded: (path: string) => `writing ${path} needs root`,
+  writeRefused: (path: string) =>
+    process.geteuid?.() === 0
+      ? `writing ${path} is refused to this root: it is root of a container (do it outside of it), or a ` +
+        'security module or kernel lockdown forbids it'
+      : `writing ${path} needs root`,
+  readOnly: (path: string) =>
+    `the file system of ${path} is mounted read-only, as in a container: do it outside of the container`,
+  openFiles: () => {
+    const open = openDescriptors();
+    return (
+      `the limit of open files is reached${open === undefined ? '' : ` (${open} are open in this process)`}: ` +
+      'close some, or raise it: ulimit -n, LimitNOFILE= in a systemd unit, --ulimit nofile= for a container'
+    );
+  },
+  deviceLeft: () => 'the device, or its driver, is no longer there: it was unplugged or unbound',
+  noRoomForVfs: () =>
+    'the platform has too few MSI-X vectors, bus numbers or addresses for that many VFs: try fewer; see ' +
+    "dmesg for the kernel's reason",
+  vfsNotBack: () =>
+    "vfio restore tries again, vfio sriov sets the number; see dmesg for the kernel's reason",
+  noSriovDriver: () =>
+    'no driver is bound to the PF: only a driver with SR-IOV makes VFs; load the one of the device, or ' +
+    'bind vfio-pci, loaded with enable_sriov=1',
+  driverWithoutSriov: (driver: string) =>
+    `the driver ${driver} has no SR-IOV, or has it turned off: bind a driver that makes VFs, such as ` +
+    'vfio-pci, loaded with enable_sriov=1',
 } as const;
+
+/** undefined where /proc is not mounted, or no descriptor is left to read it by. */
+function openDescriptors(): number | undefined {
+  try {
+    return readdirSync('/proc/self/fd').length;
+  } catch {
+    return undefined;
+  }
+}
 
 function pinned(numbers: string): string {
   return (

@@ -66,7 +66,7 @@ export type {
   WaitOptions,
 } from './irq/irq';
 export { parseBdf } from './pci/address';
-export { type Binding, bindDriver } from './pci/binding/bind';
+export { type Binding, bindDriver } from './pci/binding/bind-transaction';
 export {
   type Capability,
   type CapabilityKind,

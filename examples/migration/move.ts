@@ -30,6 +30,6 @@ runProgram({ name: 'move', usage, options: {} }, async (_, positionals) => {
     there.write('pong');
     console.log(`heard on the other side: ${there.read()}`);
   } finally {
-    await Promise.all(uuids.map(removeMdev));
+    await Promise.all(uuids.map((uuid) => removeMdev(uuid)));
   }
 });

@@ -1,12 +1,12 @@
 /** A device that VFIO may have, on whatever bus, by its name in sysfs. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { validate as isUuid } from 'uuid';
 import { VfioError } from '../errors';
 import { hints } from '../hints';
 import { SYS } from '../pci/paths';
 import { listDirectory, readLinkName, readPciDevice } from '../pci/sysfs';
 import { isVfioDriver } from '../pci/vfio-driver';
+import { isUuid } from './uuid';
 
 export interface BusDevice {
   /** A PCI address, the UUID of a mediated device, or the name of a platform device. */

@@ -1,12 +1,13 @@
 /** Mediated devices: parts of a device that its driver gives away (Documentation/driver-api/vfio-mediated-device.rst). */
-import { constants } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { validate as isUuid } from 'uuid';
 import { VfioError } from '../errors';
 import { hints } from '../hints';
+import { assertNotOpen } from '../pci/binding/assert-free';
 import { SYS } from '../pci/paths';
 import { listDirectory, readAttribute } from '../pci/sysfs';
+import { writeSysfs } from '../pci/sysfs-write';
+import { findDevice } from './bus-device';
+import { isUuid } from './uuid';
 
 const PARENTS = join(SYS, 'class/mdev_bus');
 
@@ -52,11 +53,7 @@ export async function createMdev(
   { parent, id }: { readonly parent: string; readonly id: string },
   uuid: string = crypto.randomUUID(),
 ): Promise<string> {
-  if (!isUuid(uuid)) {
-    throw new VfioError('ERR_VFIO_INVALID_UUID', `not a UUID: ${JSON.stringify(uuid)}`, {
-      hint: hints.badUuid(),
-    });
-  }
+  assertUuid(uuid);
   const found = mdevTypes().find((type) => type.parent === parent && type.id === id);
   if (!found) {
     const names = mdevTypes().map((type) => `${type.parent} ${type.id}`);
@@ -68,55 +65,43 @@ export async function createMdev(
       },
     );
   }
-  await write(join(typesOf(parent), id, 'create'), uuid, `making a mediated device ${id}`, {
-    EEXIST: `there is a device ${uuid} already: leave the UUID out, and a new one is taken`,
-    EUSERS: noneLeft,
-    ENOSPC: noneLeft,
-  });
+  await writeSysfs(
+    { path: join(typesOf(parent), id, 'create'), text: uuid },
+    {
+      what: `making a mediated device ${id}`,
+      hints: {
+        EEXIST: `there is a device ${uuid} already: leave the UUID out, and a new one is taken`,
+        EUSERS: noneLeft,
+        ENOSPC: noneLeft,
+      },
+    },
+  );
   return uuid.toLowerCase();
 }
 
 /**
- * Waits until nobody has it open. Only a driver with REQ asks for that, and the kernel's samples have none.
- * @throws ERR_VFIO_INVALID_UUID, ERR_VFIO_NO_DEVICE, EACCES
+ * Remove a mediated device. `force`: also while it is open; the removal then waits until nobody has it open.
+ * Only a driver with REQ asks for that, and the kernel's samples have none.
+ * @throws ERR_VFIO_INVALID_UUID, ERR_VFIO_NO_DEVICE, EBUSY (a process has it open), EACCES
  */
-export async function removeMdev(uuid: string): Promise<void> {
-  if (!isUuid(uuid)) {
-    throw new VfioError('ERR_VFIO_INVALID_UUID', `not a UUID: ${JSON.stringify(uuid)}`, {
-      hint: hints.badUuid(),
-    });
-  }
-  const path = join(SYS, 'bus/mdev/devices', uuid.toLowerCase());
-  if (listDirectory(path).length === 0) {
-    throw new VfioError('ERR_VFIO_NO_DEVICE', `there is no mediated device ${uuid}`, {
-      device: uuid,
-      path,
-      hint: hints.noSuchMdev(),
-    });
-  }
-  await write(join(path, 'remove'), '1', `removing the mediated device ${uuid}`);
+export async function removeMdev(
+  uuid: string,
+  { force = false }: { readonly force?: boolean } = {},
+): Promise<void> {
+  assertUuid(uuid);
+  const device = findDevice(uuid);
+  if (!force) assertNotOpen(uuid, device);
+  await writeSysfs(
+    { path: join(device.path, 'remove'), text: '1' },
+    { what: `removing the mediated device ${uuid}`, device: uuid },
+  );
+}
+
+function assertUuid(uuid: string): void {
+  if (isUuid(uuid)) return;
+  const shown = typeof uuid === 'string' ? JSON.stringify(uuid) : typeof uuid;
+  throw new VfioError('ERR_VFIO_INVALID_UUID', `not a UUID: ${shown}`, { hint: hints.badUuid() });
 }
 
 const noneLeft =
   'there is none left of this type: mdevTypes() tells how many are, removeMdev() frees one';
-
-async function write(
-  path: string,
-  text: string,
-  what: string,
-  hintsByCode: Readonly<Record<string, string>> = {},
-): Promise<void> {
-  try {
-    await writeFile(path, text, { flag: constants.O_WRONLY });
-  } catch (cause) {
-    const { code = 'EIO', errno, syscall } = cause as NodeJS.ErrnoException;
-    const refused = code === 'EACCES' || code === 'EPERM';
-    const hint = refused ? hints.rootNeeded(path) : hintsByCode[code];
-    const details = {
-      syscall,
-      path,
-      hint: hint ?? 'dmesg may tell what the driver had against it',
-    };
-    throw new VfioError(code, `${what}: ${code}`, { ...details, errno: errno && -errno, cause });
-  }
-}

@@ -1,31 +1,36 @@
 /** Resetting a function that is not open here: by VFIO if it is bound so, else by sysfs. */
-import { constants } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
+import { assertUnused } from '../pci/binding/assert-free';
 import { onSameBus, resetMethods } from '../pci/reset-methods';
 import { readPciDevice } from '../pci/sysfs';
+import { writeSysfs } from '../pci/sysfs-write';
 import { isVfioDriver } from '../pci/vfio-driver';
 import { openDevice } from './open';
 
 export interface ResetOptions {
-  /** Also where a kernel driver is at work, which loses what it had under way. */
+  /** Also while it, or a VF of it, is in use: whoever uses it loses what it had under way. */
   readonly force?: boolean;
   readonly vfToken?: string;
 }
 
 /**
- * Reset one function and no other. Resolves to the first method that the kernel tries, if it tells.
- * @throws ERR_VFIO_NO_RESET, EBUSY (somebody has it open, or a kernel driver does without `force`),
- * EACCES (not root)
+ * Reset one function and no other. Resolves to the first method that the kernel tries, if it reports it.
+ * @throws ERR_VFIO_NO_RESET, EBUSY (somebody has it open; or without `force`, a kernel driver has it, or
+ * it is in use otherwise), EACCES (not root)
  */
 export async function resetDevice(
   address: string,
   { force = false, vfToken }: ResetOptions = {},
 ): Promise<string | undefined> {
-  const { bdf, path, driver } = readPciDevice(address);
+  const pci = readPciDevice(address);
+  const { bdf, path, driver } = pci;
   const [method] = resetMethods(bdf);
+  if (!force) {
+    assertUnused(pci);
+    assertIdle(bdf, driver);
+  }
   if (isVfioDriver(driver)) {
     const device = await openDevice(bdf, vfToken === undefined ? {} : { vfToken });
     try {
@@ -35,30 +40,27 @@ export async function resetDevice(
     }
     return method;
   }
-  if (driver !== undefined && !force) {
-    throw new VfioError('EBUSY', `${bdf} is in use by the driver ${driver}`, {
-      device: bdf,
-      hint: hints.losesWork(driver),
-    });
-  }
-  const file = join(path, 'reset');
-  try {
-    await writeFile(file, '1', { flag: constants.O_WRONLY });
-  } catch (cause) {
-    throw explain(bdf, file, cause);
-  }
+  const write = { path: join(path, 'reset'), text: '1' };
+  await writeSysfs(write, { what: `resetting ${bdf}`, device: bdf }).catch((error) => {
+    throw explain(bdf, error);
+  });
   return method;
 }
 
-function explain(bdf: string, path: string, cause: unknown): VfioError {
-  if (isErrno(cause, 'ENOENT') || isErrno(cause, 'ENOTTY')) {
-    return new VfioError('ERR_VFIO_NO_RESET', `${bdf} has no reset of its own`, {
-      device: bdf,
-      hint: hints.busReset(onSameBus(bdf)),
-      cause,
-    });
-  }
-  const { code = 'EIO' } = cause as NodeJS.ErrnoException;
-  const hint = code === 'EACCES' ? hints.rootNeeded(path) : hints.kernelRefused();
-  return new VfioError(code, `resetting ${bdf}: ${code}`, { device: bdf, path, hint, cause });
+/** A driver of the kernel may have work under way though no process is seen to use it. */
+function assertIdle(bdf: string, driver: string | undefined): void {
+  if (driver === undefined || isVfioDriver(driver)) return;
+  throw new VfioError('EBUSY', `${bdf} is in use by the driver ${driver}`, {
+    device: bdf,
+    hint: hints.losesWork(driver),
+  });
+}
+
+function explain(bdf: string, cause: unknown): unknown {
+  if (!isErrno(cause, 'ENOENT') && !isErrno(cause, 'ENOTTY')) return cause;
+  return new VfioError('ERR_VFIO_NO_RESET', `${bdf} has no reset of its own`, {
+    device: bdf,
+    hint: hints.busReset(onSameBus(bdf)),
+    cause,
+  });
 }

@@ -16,7 +16,8 @@ export function isBdf(name: string): boolean {
 export function parseBdf(text: string): string {
   const match = typeof text === 'string' ? pattern.exec(text) : null;
   if (!match) {
-    throw new VfioError('ERR_VFIO_INVALID_BDF', `not a PCI address: ${JSON.stringify(text)}`, {
+    const shown = typeof text === 'string' ? JSON.stringify(text) : `a ${typeof text}`;
+    throw new VfioError('ERR_VFIO_INVALID_BDF', `not a PCI address: ${shown}`, {
       hint: hints.badBdf(),
     });
   }

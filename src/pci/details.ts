@@ -10,8 +10,8 @@ import { describeDevice, type ListedDevice } from './inventory';
 import { type GroupMember, iommuGroupMembers } from './iommu-group';
 import { resetMethods } from './reset-methods';
 import { type BarResource, barResources } from './resources';
-import { Sriov } from './sriov';
 import { readAttribute, readPciDevice } from './sysfs';
+import { vfAddresses } from './virtual-functions';
 
 export interface DeviceDetails extends ListedDevice {
   readonly driverOverride: string | null;
@@ -49,7 +49,7 @@ export function deviceDetails(address: string): DeviceDetails {
     capabilities: capabilityNames(pci.bdf),
     resetMethods: resetMethods(pci.bdf),
     groupMembers: pci.iommuGroup === undefined ? [] : iommuGroupMembers(pci.iommuGroup),
-    vfs: new Sriov(pci.bdf).vfs(),
+    vfs: vfAddresses(pci),
     nodes: deviceNodes(pci).map((path) => ({ path, holders: findHolders(path) })),
   };
 }

@@ -4,10 +4,14 @@ import { join } from 'node:path';
 import { findHolders } from './holders';
 import { isUnprotected } from './iommu-group';
 import { DEV_VFIO } from './paths';
+import { type Process, processes } from './processes';
 import { listDirectory, type PciDevice } from './sysfs';
 
 /** Its group's and, where the kernel has them, its own; those that exist. */
-export function deviceNodes({ path, iommuGroup }: PciDevice): string[] {
+export function deviceNodes({
+  path,
+  iommuGroup,
+}: Pick<PciDevice, 'path' | 'iommuGroup'>): string[] {
   const group = iommuGroup === undefined ? [] : [groupNode(iommuGroup)];
   const own = listDirectory(join(path, 'vfio-dev'))
     .filter((name) => /^vfio\d+$/.test(name))
@@ -20,6 +24,9 @@ export function groupNode(group: number): string {
 }
 
 /** `node (pid 123) by fd 23`: who has it, or another device of its group, open. */
-export function deviceHolders(device: PciDevice): string[] {
-  return [...new Set(deviceNodes(device).flatMap(findHolders))];
+export function deviceHolders(
+  device: Pick<PciDevice, 'path' | 'iommuGroup'>,
+  among: readonly Process[] = processes(),
+): string[] {
+  return [...new Set(deviceNodes(device).flatMap((node) => findHolders(node, among)))];
 }

@@ -4,15 +4,8 @@ import { isErrno } from '../errors';
 import { isBdf } from './address';
 import type { PciNames } from './ids';
 import { type Readiness, readinessOf } from './readiness';
-import { Sriov } from './sriov';
-import {
-  listDirectory,
-  PCI_DEVICES,
-  type PciDevice,
-  readAttribute,
-  readLinkName,
-  readPciDevice,
-} from './sysfs';
+import { listDirectory, PCI_DEVICES, type PciDevice, readAttribute, readPciDevice } from './sysfs';
+import { totalVfs, vfCount, vfIndex } from './virtual-functions';
 
 export type SriovRole =
   | { readonly role: 'pf'; readonly numVfs: number; readonly totalVfs: number }
@@ -72,19 +65,11 @@ export function describeDevice(pci: PciDevice, names: PciNames): ListedDevice {
   };
 }
 
-function sriovRole({ bdf, physfn }: PciDevice): SriovRole | null {
-  if (physfn !== undefined) {
-    return { role: 'vf', pf: physfn, index: vfIndex(physfn, bdf) };
+function sriovRole(pci: PciDevice): SriovRole | null {
+  if (pci.physfn !== undefined) {
+    const path = join(PCI_DEVICES, pci.physfn);
+    return { role: 'vf', pf: pci.physfn, index: vfIndex({ path }, pci.bdf) };
   }
-  const { totalVfs, numVfs } = new Sriov(bdf);
-  return totalVfs === 0 ? null : { role: 'pf', numVfs, totalVfs };
-}
-
-/** -1 where the PF does not know the VF. */
-function vfIndex(pf: string, bdf: string): number {
-  const path = join(PCI_DEVICES, pf);
-  const link = listDirectory(path).find(
-    (name) => /^virtfn\d+$/.test(name) && readLinkName(join(path, name)) === bdf,
-  );
-  return link === undefined ? -1 : Number(link.slice('virtfn'.length));
+  const total = totalVfs(pci);
+  return total === 0 ? null : { role: 'pf', numVfs: vfCount(pci), totalVfs: total };
 }

@@ -1,29 +1,38 @@
 /** IOMMU groups: the units in which devices can be isolated, and so given to user space. */
 import { join } from 'node:path';
+import { isBdf } from './address';
 import { SYS } from './paths';
-import { listDirectory, PCI_DEVICES, type PciDevice, readAttribute, readLinkName } from './sysfs';
+import { listDirectory, type PciDevice, readAttribute, readLinkName } from './sysfs';
 import { isVfioDriver } from './vfio-driver';
 
 export const GROUPS = join(SYS, 'kernel/iommu_groups');
 
-/** Drivers that leave DMA to others (`driver_managed_dma` in the kernel), so do not block their group. */
+/**
+ * Drivers that leave DMA to others (`driver_managed_dma` in the kernel), so do not block their group: that
+ * of bridges, and the one that does nothing. A bridge with another driver blocks as any device does.
+ */
 const harmless = new Set(['pcieport', 'pci-stub']);
 
 export interface GroupMember {
+  /** A PCI address; of a member on another bus its name there. */
   readonly bdf: string;
+  /** `pci`, `platform`, `mdev`; undefined where sysfs does not say. */
+  readonly bus: string | undefined;
   readonly driver: string | undefined;
   /** A kernel driver uses it for DMA, so the group cannot be given to user space. */
   readonly blocks: boolean;
 }
 
-/** The devices of a group; empty where there is no such group. */
+/** The devices of a group, by the group's own links; empty where there is no such group. */
 export function iommuGroupMembers(group: number): GroupMember[] {
-  return listDirectory(join(GROUPS, String(group), 'devices')).map((bdf) => {
-    const path = join(PCI_DEVICES, bdf);
+  const directory = join(GROUPS, String(group), 'devices');
+  return listDirectory(directory).map((bdf) => {
+    const path = join(directory, bdf);
     const driver = readLinkName(join(path, 'driver'));
+    const bus = readLinkName(join(path, 'subsystem')) ?? (isBdf(bdf) ? 'pci' : undefined);
     // A device under any vfio driver, variants such as mlx5_vfio_pci included, has a vfio-dev directory (6.1).
     const vfio = isVfioDriver(driver) || listDirectory(join(path, 'vfio-dev')).length > 0;
-    return { bdf, driver, blocks: driver !== undefined && !vfio && !harmless.has(driver) };
+    return { bdf, bus, driver, blocks: driver !== undefined && !vfio && !harmless.has(driver) };
   });
 }
 

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { bindCommand, restoreCommand } from '../../src/cli/bind';
-import { bindDriver } from '../../src/pci/binding/bind';
+import { bindDriver } from '../../src/pci/binding/bind-transaction';
 import { readPciDevice } from '../../src/pci/sysfs';
 import * as machines from '../fixtures/machines';
 import { bootDriverCore, refuse, whileProbing, writes } from './fake-driver-core';
@@ -13,10 +13,7 @@ import { STATE, SYS } from './fake-machine-paths';
 import { runCommand as run } from './run-command';
 
 jest.mock('../../src/pci/paths', () => require('./fake-machine-paths'));
-jest.mock('node:fs/promises', () => ({
-  ...jest.requireActual('node:fs/promises'),
-  writeFile: (...args: [string, string]) => require('./fake-driver-core').writeFile(...args),
-}));
+jest.mock('../../src/pci/blocking-write', () => require('./fake-driver-core'));
 
 const SOUND = '0000:01:00.1';
 const DISK = '0000:02:00.0';

@@ -11,10 +11,7 @@ import { STATE, UDEV_RULES } from './fake-machine-paths';
 import { runCommand as run } from './run-command';
 
 jest.mock('../../src/pci/paths', () => require('./fake-machine-paths'));
-jest.mock('node:fs/promises', () => ({
-  ...jest.requireActual('node:fs/promises'),
-  writeFile: (...args: [string, string]) => require('./fake-driver-core').writeFile(...args),
-}));
+jest.mock('../../src/pci/blocking-write', () => require('./fake-driver-core'));
 
 const GPU = '0000:01:00.0';
 const SOUND = '0000:01:00.1';
@@ -33,6 +30,7 @@ test('bind, and restore by another process', async () => {
   expect(driverOf(SOUND)).toBe('vfio-pci');
   expect(JSON.parse(readFileSync(record(SOUND), 'utf8'))).toEqual({
     bdf: SOUND,
+    ...{ vendor: 0x10de, device: 0x1aef, vfs: [] },
     before: { driver: 'snd_hda_intel', override: '' },
     driver: 'vfio-pci',
     complete: true,
@@ -90,6 +88,7 @@ test('what a killed bind left is undone by the next, and by restore', async () =
       bdf: GPU,
       before: { driver: 'nouveau', override: '' },
       driver: 'vfio-pci',
+      ...{ vendor: 0x10de, device: 0x2204, vfs: [] },
       complete: false,
     });
   abandoned();

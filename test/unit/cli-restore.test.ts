@@ -11,10 +11,7 @@ import { STATE, SYS, UDEV_RULES } from './fake-machine-paths';
 import { runCommand as run } from './run-command';
 
 jest.mock('../../src/pci/paths', () => require('./fake-machine-paths'));
-jest.mock('node:fs/promises', () => ({
-  ...jest.requireActual('node:fs/promises'),
-  writeFile: (...args: [string, string]) => require('./fake-driver-core').writeFile(...args),
-}));
+jest.mock('../../src/pci/blocking-write', () => require('./fake-driver-core'));
 
 const GPU = '0000:01:00.0';
 const SOUND = '0000:01:00.1';
@@ -30,7 +27,10 @@ afterAll(removeMachine);
 const driverOf = (bdf: string) => readPciDevice(bdf).driver;
 const record = (bdf: string) => join(STATE, `${bdf}.json`);
 const saved = (bdf: string, driver: string, complete = true) =>
-  saveBinding({ bdf, before: { driver, override: '' }, driver: 'vfio-pci', complete });
+  saveBinding({
+    ...{ bdf, vendor: 0x10de, device: 0x2204, before: { driver, override: '' } },
+    ...{ driver: 'vfio-pci', vfs: [], complete },
+  });
 
 test('a device that was pulled out does not keep the others; its record goes', async () => {
   saved(GONE, 'nvme');

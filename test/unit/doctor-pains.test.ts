@@ -48,7 +48,7 @@ test('a driver_override whose driver has not taken it', () => {
 test('a bind that was killed midway', () => {
   const record = (complete: boolean) => ({
     [`run/vfio/${PF}.json`]: JSON.stringify({
-      ...{ bdf: PF, driver: 'vfio-pci', complete },
+      ...{ bdf: PF, driver: 'vfio-pci', complete, vendor: 0x8086, device: 0x10c9, vfs: [] },
       before: { driver: 'igb', override: '' },
     }),
   });

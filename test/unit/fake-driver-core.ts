@@ -9,21 +9,25 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { constants } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { SYS } from './fake-machine-paths';
-
-const actual = jest.requireActual<typeof import('node:fs/promises')>('node:fs/promises');
 
 let native: Record<string, string> = {};
 let refusing: string | undefined;
 let written: string[] = [];
 let refusedCounts: readonly number[] = [];
+type Errno = keyof typeof constants.errno;
+let refusal: (path: string) => Errno | undefined = () => undefined;
+const vfPaths = new Map<string, string[]>();
 let interrupt: (() => void) | undefined;
 
 /** Drivers that a device has without an override. */
 export function bootDriverCore(drivers: Record<string, string>): void {
   [native, refusing, written, interrupt] = [drivers, undefined, [], undefined];
   refusedCounts = [];
+  refusal = () => undefined;
+  vfPaths.clear();
   for (const driver of Object.values(drivers)) {
     mkdirSync(join(SYS, 'bus/pci/drivers', driver), { recursive: true });
     for (const file of ['bind', 'unbind'])
@@ -41,6 +45,11 @@ export function refuseVfs(...counts: number[]): void {
   refusedCounts = counts;
 }
 
+/** Writes to these paths fail so from now on. */
+export function refuseWrites(code: Errno, paths = /^/): void {
+  refusal = (path) => (paths.test(path) ? code : undefined);
+}
+
 /** What happens while the first device is probed, or the first VFs go. */
 export function whileProbing(action: () => void): void {
   interrupt = action;
@@ -48,15 +57,20 @@ export function whileProbing(action: () => void): void {
 
 export const writes = () => written;
 
-export async function writeFile(path: string, text: string): Promise<void> {
+/** Stands in for `blockingWrite` of src/pci/blocking-write.ts. */
+export async function blockingWrite(path: string, text: string): Promise<void> {
   if (!existsSync(path)) throw Object.assign(new Error(path), { code: 'ENOENT', errno: -2 });
+  const code = refusal(path);
+  if (code !== undefined) {
+    throw Object.assign(new Error(path), { code, errno: -constants.errno[code] });
+  }
   const count = path.endsWith('sriov_numvfs') ? Number(text) : undefined;
   if (count !== undefined && refusedCounts.includes(count)) {
     throw Object.assign(new Error(path), { code: 'ENOSPC', errno: -28 });
   }
-  await actual.writeFile(path, text);
+  writeFileSync(path, text);
   written.push(`${basename(dirname(path))}/${basename(path)} ${text.trim()}`);
-  if (path.endsWith('driver/unbind')) rmSync(dirname(path));
+  if (path.endsWith('driver/unbind')) unbind(dirname(path));
   if (count !== undefined) replaceVfs(dirname(path), count);
   else if (path.endsWith('drivers_probe')) probe(text);
   else return;
@@ -64,14 +78,45 @@ export async function writeFile(path: string, text: string): Promise<void> {
   interrupt = undefined;
 }
 
-/** The devices of a machine's description stay; what is new on a new VF is that it was never bound. */
+/** Stands in for `blockingRead`. */
+export async function blockingRead(path: string): Promise<string> {
+  return readFileSync(path, 'utf8');
+}
+
+/** The VFs of a PF go with its driver. */
+function unbind(driver: string): void {
+  rmSync(driver);
+  replaceVfs(dirname(driver), 0);
+}
+
+const linksOf = (pf: string) => readdirSync(pf).filter((name) => name.startsWith('virtfn'));
+
+/** New VFs were never bound; those that the machine's description has come first. */
 function replaceVfs(pf: string, count: number): void {
-  const links = readdirSync(pf).filter((name) => name.startsWith('virtfn'));
-  for (const link of links) {
-    rmSync(join(pf, link, 'driver'), { force: true });
-    writeFileSync(join(pf, link, 'driver_override'), '(null)\n');
+  const before = vfPaths.get(pf) ?? linksOf(pf).map((name) => realpathSync(join(pf, name)));
+  vfPaths.set(pf, before);
+  for (const path of before) {
+    rmSync(join(path, 'driver'), { force: true });
+    writeFileSync(join(path, 'driver_override'), '(null)\n');
   }
-  for (const link of links.slice(0, count)) probe(basename(realpathSync(join(pf, link))));
+  for (const name of linksOf(pf)) rmSync(join(pf, name));
+  for (let i = 0; i < count; i++) {
+    const path = before[i] ?? newVf(pf, i);
+    symlinkSync(path, join(pf, `virtfn${i}`));
+    probe(basename(path));
+  }
+}
+
+function newVf(pf: string, index: number): string {
+  const bdf = `${basename(pf).replace(/:[^:]*$/, '')}:1f.${index & 7}`;
+  const path = join(dirname(realpathSync(pf)), bdf);
+  mkdirSync(path, { recursive: true });
+  const ids = { vendor: '0x8086\n', device: '0x10ca\n', class: '0x020000\n' };
+  for (const [name, text] of Object.entries({ ...ids, driver_override: '(null)\n' }))
+    writeFileSync(join(path, name), text);
+  rmSync(join(SYS, 'bus/pci/devices', bdf), { force: true });
+  symlinkSync(path, join(SYS, 'bus/pci/devices', bdf));
+  return path;
 }
 
 function probe(bdf: string): void {

@@ -1,17 +1,17 @@
 /** Mediated devices, made and removed in a sysfs that is made up. */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import * as files from 'node:fs/promises';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { createMdev, mdevTypes, removeMdev } from 'vfio';
+import * as files from '../../src/pci/blocking-write';
 import { SYS } from './fake-paths';
 import { makeSysfs } from './fake-sysfs';
 
 jest.mock('../../src/native', () => ({ native: {} }));
 jest.mock('../../src/pci/paths', () => require('./fake-paths'));
-jest.mock('node:fs/promises', () => ({
+jest.mock('../../src/pci/blocking-write', () => ({
   __esModule: true,
-  ...jest.requireActual('node:fs/promises'),
+  ...jest.requireActual('../../src/pci/blocking-write'),
 }));
 
 const UUID = '2ab74924-c335-45f4-9b16-8569e5b08258';
@@ -44,7 +44,7 @@ function refuse(code: 'EACCES' | 'EPERM' | 'EEXIST' | 'EUSERS' | 'ENOSPC' | 'EIN
   const error = Object.assign(new Error(code), {
     ...{ code, errno: -constants.errno[code as 'EACCES'], syscall: 'write' },
   });
-  jest.spyOn(files, 'writeFile').mockRejectedValueOnce(error);
+  jest.spyOn(files, 'blockingWrite').mockRejectedValueOnce(error);
 }
 
 const refused = (code: string, hint: RegExp) =>
@@ -83,7 +83,7 @@ test('removeMdev: EACCES comes with a hint', async () => {
 });
 
 test('what is not there is said to be so before anything is written', async () => {
-  const written = jest.spyOn(files, 'writeFile');
+  const written = jest.spyOn(files, 'blockingWrite');
   const none = (code: string) => expect.objectContaining({ name: 'VfioError', code });
   await expect(createMdev({ ...TYPE, id: 'mtty-9' })).rejects.toThrow(none('ERR_VFIO_NO_DEVICE'));
   await expect(createMdev(TYPE, 'mine')).rejects.toThrow(none('ERR_VFIO_INVALID_UUID'));

@@ -6,17 +6,14 @@ import { sriovCommand } from '../../src/cli/sriov';
 import { Sriov } from '../../src/pci/sriov';
 import { readPciDevice } from '../../src/pci/sysfs';
 import * as machines from '../fixtures/machines';
-import { bootDriverCore, refuseVfs, whileProbing, writes } from './fake-driver-core';
+import { blockingWrite, bootDriverCore, refuseVfs, whileProbing, writes } from './fake-driver-core';
 import { bootMachine, removeMachine } from './fake-machine';
 import { STATE } from './fake-machine-paths';
 import { runCommand as run } from './run-command';
 
 jest.mock('../../src/native', () => require('./fake-native'));
 jest.mock('../../src/pci/paths', () => require('./fake-machine-paths'));
-jest.mock('node:fs/promises', () => ({
-  ...jest.requireActual('node:fs/promises'),
-  writeFile: (...args: [string, string]) => require('./fake-driver-core').writeFile(...args),
-}));
+jest.mock('../../src/pci/blocking-write', () => require('./fake-driver-core'));
 const mockOpen = jest.fn((_bdf: string, _options: object) =>
   Promise.resolve({ close: async () => {} }),
 );
@@ -94,11 +91,11 @@ test('a number that the kernel takes and does not have', async () => {
 test('what a killed change lost, the next brings back before it begins', async () => {
   mkdirSync(join(STATE, 'vfs'), { recursive: true });
   const vfs = VFS.map((bdf) => ({ bdf, before: { driver: 'vfio-pci', override: 'vfio-pci' } }));
-  writeFileSync(record, JSON.stringify({ pf: PF, vfs }));
-  writeFileSync(join(readPciDevice(PF).path, 'sriov_numvfs'), '0\n');
+  writeFileSync(record, JSON.stringify({ pf: PF, vendor: 0x8086, device: 0x10c9, vfs }));
+  await blockingWrite(join(readPciDevice(PF).path, 'sriov_numvfs'), '0');
   expect((await run(sriovCommand, PF, '3')).out).toMatch(/^0000:03:00.0: 2 -> 3 VFs\n/);
   expect(writes().filter((text) => text.includes('numvfs'))).toEqual(
-    ['2', '0', '3'].map((count) => `${PF}/sriov_numvfs ${count}`),
+    ['0', '2', '0', '3'].map((count) => `${PF}/sriov_numvfs ${count}`),
   );
 });
 

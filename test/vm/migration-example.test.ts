@@ -35,6 +35,6 @@ describe('examples/migration', () => {
     while (!existsSync(socket)) await new Promise((resolve) => setTimeout(resolve, 50));
     expect(await run('send', here, socket)).toBe('sent: stop\n');
     expect(await received).toBe('received: ping pong\n');
-    await Promise.all([here, there].map(removeMdev));
+    await Promise.all([here, there].map((uuid) => removeMdev(uuid)));
   });
 });

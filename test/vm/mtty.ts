@@ -17,7 +17,7 @@ export async function openMtty(options: OpenOptions = {}): Promise<Device> {
 
 /** To be called after each test, with the devices closed. */
 export async function removeMttys(): Promise<void> {
-  await Promise.all(made.splice(0).map(removeMdev));
+  await Promise.all(made.splice(0).map((uuid) => removeMdev(uuid)));
 }
 
 export function say(device: Device, text: string): void {

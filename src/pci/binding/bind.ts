@@ -1,15 +1,14 @@
-/** Binding a device to a driver as a transaction: save, bind, verify, roll back. */
+/** Which driver a device has, and the writes to sysfs that change it. */
 
-import { constants, existsSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { isErrno, VfioError } from '../../errors';
+import { VfioError } from '../../errors';
 import { hints } from '../../hints';
 import { allowsUnprotected, getsGroupWhenProbed } from '../iommu-group';
 import { SYS } from '../paths';
-import { PCI_DRIVERS, type PciDevice, readAttribute, readLinkName, readPciDevice } from '../sysfs';
+import { PCI_DRIVERS, type PciDevice, readAttribute, readLinkName } from '../sysfs';
+import { type SysfsWrite, writeSysfs } from '../sysfs-write';
 import { isVfioDriver } from '../vfio-driver';
-import { rolledBack } from './roll-back';
 
 /** What of sysfs decides who drives a device. */
 export interface DriverState {
@@ -25,57 +24,14 @@ export function isDriverState({ driver, override }: DriverState): boolean {
   return (driver === null || name(driver)) && name(override);
 }
 
-/** A write to sysfs, as `echo text > path`. */
-export interface SysfsWrite {
-  readonly path: string;
-  readonly text: string;
-}
-
 /** A device from one driver to another; null for none or, where the kernel chooses, for its choice. */
 export interface Change {
   readonly bdf: string;
   readonly from: string | null;
   readonly to: string | null;
   readonly writes: readonly SysfsWrite[];
-}
-
-export interface Binding {
-  readonly bdf: string;
-  readonly driver: string;
-  /** The driver it had before, if any. */
-  readonly previousDriver: string | undefined;
-  /** Give the device back: driver and driver_override as they were. Does nothing the second time. */
-  restore(): Promise<void>;
-}
-
-/**
- * Bind a device to a driver. On failure the device has its old driver again.
- * @throws ERR_VFIO_BIND_FAILED, ERR_VFIO_UNAVAILABLE (no such driver), EACCES (not root)
- */
-export async function bindDriver(address: string, driver = 'vfio-pci'): Promise<Binding> {
-  const device = readPciDevice(address);
-  const before = readDriverState(device);
-  assertBindable(device, driver);
-  try {
-    await applyDriver(device, { driver, override: driver });
-  } catch (cause) {
-    const failures = await applyDriver(device, before).then(
-      () => [],
-      (error: Error) => [error.message],
-    );
-    throw rolledBack(cause, failures, 'dmesg tells what was against it');
-  }
-  let restored = false;
-  return {
-    bdf: device.bdf,
-    driver,
-    previousDriver: before.driver ?? undefined,
-    async restore() {
-      if (restored) return;
-      restored = true;
-      await applyDriver(device, before);
-    },
-  };
+  /** VFs of the device, which go with its driver. */
+  readonly vfs: readonly string[];
 }
 
 /** @throws ERR_VFIO_UNAVAILABLE (no such driver), ERR_VFIO_NO_IOMMU_GROUP */
@@ -131,39 +87,28 @@ export function defaultDriverWrites(device: PciDevice): SysfsWrite[] {
 
 /** Let the kernel choose the driver. @throws EACCES (not root) */
 export async function applyDefaultDriver(device: PciDevice): Promise<void> {
-  for (const step of defaultDriverWrites(device)) await write(step.path, step.text);
+  for (const step of defaultDriverWrites(device)) await write(step, device.bdf);
 }
 
 /** @throws ERR_VFIO_BIND_FAILED, EACCES (not root) */
 export async function applyDriver(device: PciDevice, wanted: DriverState): Promise<void> {
   const { path, bdf } = device;
-  for (const step of driverWrites(device, wanted)) await write(step.path, step.text);
+  for (const step of driverWrites(device, wanted)) await write(step, device.bdf);
   // The probe answers success also where the driver refuses; the driver's own bind file tells why.
   if (wanted.driver !== null && currentDriver(path) === null) {
-    await write(join(PCI_DRIVERS, wanted.driver, 'bind'), bdf);
+    await write({ path: join(PCI_DRIVERS, wanted.driver, 'bind'), text: bdf }, bdf);
   }
   const current = currentDriver(path);
   if (current !== wanted.driver) {
     throw new VfioError(
       'ERR_VFIO_BIND_FAILED',
       `${bdf} is bound to ${current ?? 'no driver'}, not to ${wanted.driver ?? 'none'}`,
-      { device: bdf, path, hint: 'dmesg tells what the driver had against it' },
+      { device: bdf, path, hint: hints.kernelRefused() },
     );
   }
 }
 
-async function write(path: string, text: string): Promise<void> {
-  try {
-    await writeFile(path, text, { flag: constants.O_WRONLY });
-  } catch (cause) {
-    const { code = 'ERR_VFIO_BIND_FAILED', errno } = cause as NodeJS.ErrnoException;
-    const denied = isErrno(cause, 'EACCES') || isErrno(cause, 'EPERM');
-    throw new VfioError(code, `writing ${JSON.stringify(text.trim())} to ${path}: ${code}`, {
-      ...(errno === undefined ? {} : { errno: Math.abs(errno) }),
-      syscall: 'write',
-      path,
-      hint: denied ? hints.rootNeeded(path) : 'dmesg tells what the kernel had against it',
-      cause,
-    });
-  }
+function write({ path, text }: SysfsWrite, device: string): Promise<void> {
+  const what = `writing ${JSON.stringify(text.trim())} to ${path}`;
+  return writeSysfs({ path, text }, { what, device });
 }

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { parseBdf } from '../address';
 import { PCI_DEVICES, type PciDevice, readPciDevice } from '../sysfs';
 import { isVfioDriver } from '../vfio-driver';
-import { assertNotOpen, assertVfsUnused } from './assert-free';
+import { vfAddresses, vfCount } from '../virtual-functions';
+import { assertUnused } from './assert-free';
 import {
   applyDefaultDriver,
   applyDriver,
@@ -14,19 +15,17 @@ import {
   driverWrites,
   readDriverState,
 } from './bind';
-import {
-  forgetBinding,
-  loadBinding,
-  recordPath,
-  type SavedBinding,
-  savedAddresses,
-} from './saved-bindings';
+import { identityOf, isIdentity } from './records';
+import { forgetBinding, loadBinding, recordPath, savedAddresses } from './saved-bindings';
+import { bringBackRecorded } from './saved-vfs';
 import { withStateLock } from './state-lock';
 import { ruledAddresses, rulesOf } from './udev-rule';
 
 export interface Restoration extends Change {
-  /** Files that go: the udev rule; of a device that was pulled out its record. */
+  /** Files that go: the udev rule; the record of a device that was pulled out, or replaced by another. */
   readonly removes: readonly string[];
+  /** How many VFs are made again. */
+  readonly vfsBack: number;
   /** Why it could not be given back. */
   readonly error: Error | null;
 }
@@ -78,27 +77,32 @@ const toRestore = (addresses: readonly string[]) => [
 
 function planOne(bdf: string, force: boolean): Restoration {
   const removes = rulesOf(bdf);
-  const nothing = { bdf, from: null, to: null, writes: [], removes, error: null };
+  const nothing = {
+    ...{ bdf, from: null, to: null, writes: [], vfs: [], vfsBack: 0 },
+    ...{ removes, error: null },
+  };
   try {
-    if (!existsSync(join(PCI_DEVICES, bdf))) {
-      // Pulled out since: there is nothing to give back.
-      const record = recordPath(bdf);
-      const left = existsSync(record) ? [...removes, record] : removes;
-      if (left.length > 0) return { ...nothing, removes: left };
+    const record = existsSync(recordPath(bdf)) ? [recordPath(bdf)] : [];
+    const left = [...removes, ...record];
+    // Pulled out since: there is nothing to give back.
+    if (!existsSync(join(PCI_DEVICES, bdf)) && left.length > 0) {
+      return { ...nothing, removes: left };
     }
     const device = readPciDevice(bdf);
     const { driver: from = null } = device;
     const saved = loadBinding(bdf);
+    // Another card has come to its address, of which the record says nothing.
+    if (saved && !isIdentity(saved, device)) return { ...nothing, from, to: from, removes: left };
     if (!saved && isTheKernels(device)) return { ...nothing, from, to: from };
-    if (!force) {
-      assertVfsUnused(device);
-      assertNotOpen(device);
-    }
-    if (!saved) return { ...nothing, from, writes: defaultDriverWrites(device) };
-    const { before } = saved;
+    const { before } = saved ?? { before: undefined };
+    const moves = before === undefined || before.driver !== from;
+    if (!force && moves) assertUnused(device);
+    const vfs = moves && from !== null ? vfAddresses(device) : [];
+    const change = { ...nothing, from, vfs, vfsBack: saved?.vfs.length ?? 0 };
+    if (before === undefined) return { ...change, writes: defaultDriverWrites(device) };
     // Else it would have no driver at all in the end.
     if (before.driver !== null) assertDriver(before.driver);
-    return { ...nothing, from, to: before.driver, writes: driverWrites(device, before) };
+    return { ...change, to: before.driver, writes: driverWrites(device, before) };
   } catch (error) {
     return { ...nothing, error: error as Error };
   }
@@ -114,8 +118,14 @@ async function restoreOne(bdf: string, force: boolean): Promise<Restoration> {
 
 async function carryOut({ bdf, writes }: Restoration): Promise<void> {
   if (writes.length === 0) return;
-  await giveBack(readPciDevice(bdf), loadBinding(bdf));
+  const device = readPciDevice(bdf);
+  const saved = loadBinding(bdf);
+  // Without a record (bound by other means, or before a reboot), the kernel chooses.
+  await (saved ? applyDriver(device, saved.before) : applyDefaultDriver(device));
   forgetBinding(bdf);
+  // Those that are there by now are not replaced.
+  if (saved === undefined || saved.vfs.length === 0 || vfCount(device) > 0) return;
+  await bringBackRecorded({ pf: bdf, ...identityOf(saved), vfs: saved.vfs });
 }
 
 function removeAll(paths: readonly string[]): void {
@@ -129,11 +139,6 @@ async function failureOf(action: () => Promise<void>): Promise<Error | null> {
   } catch (error) {
     return error as Error;
   }
-}
-
-/** Bound by other means, or before a reboot, the kernel knows best. */
-function giveBack(device: PciDevice, saved: SavedBinding | undefined): Promise<void> {
-  return saved ? applyDriver(device, saved.before) : applyDefaultDriver(device);
 }
 
 /** Nobody has bound it to something else: there is nothing to restore. */

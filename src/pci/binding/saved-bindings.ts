@@ -1,17 +1,19 @@
 /** Records of what devices had before they were bound, so that another process can give them back. */
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { VfioError } from '../../errors';
 import { STATE } from '../paths';
-import { readAttribute } from '../sysfs';
 import { type DriverState, isDriverState } from './bind';
-import { recordedAddresses, writeRecord } from './records';
+import { type Identity, isIdentity, readRecord, recordedAddresses, writeRecord } from './records';
+import { areVfStates, type VfStates } from './saved-vfs';
 
-export interface SavedBinding {
+export interface SavedBinding extends Identity {
   readonly bdf: string;
   readonly before: DriverState;
   /** What it was to be bound to. */
   readonly driver: string;
+  /** The VFs that went with its driver. */
+  readonly vfs: VfStates;
   /** False while it is being changed: seen under the lock, its process was killed. */
   readonly complete: boolean;
 }
@@ -28,16 +30,19 @@ export function forgetBinding(bdf: string): void {
 
 /** @throws ERR_VFIO_MALFORMED */
 export function loadBinding(bdf: string): SavedBinding | undefined {
-  const text = readAttribute(recordPath(bdf));
-  if (text === undefined) return undefined;
-  try {
-    const saved = JSON.parse(text) as SavedBinding;
-    if (saved.bdf === bdf && isDriverState(saved.before)) return saved;
-  } catch {
-    // As one that says something else.
-  }
-  throw new VfioError('ERR_VFIO_MALFORMED', `${recordPath(bdf)} is no record of a binding`, {
-    path: recordPath(bdf),
+  const path = recordPath(bdf);
+  if (!existsSync(path)) return undefined;
+  const saved = readRecord<SavedBinding>(
+    path,
+    (record) =>
+      record.bdf === bdf &&
+      isIdentity(record) &&
+      isDriverState(record.before) &&
+      areVfStates(record.vfs),
+  );
+  if (saved) return saved;
+  throw new VfioError('ERR_VFIO_MALFORMED', `${path} is no record of a binding`, {
+    path,
     hint: 'remove it; then vfio restore lets the kernel choose the driver',
   });
 }

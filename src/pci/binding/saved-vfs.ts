@@ -1,27 +1,45 @@
-/** Records of the VFs that a PF had, while their number changes: a kill on the way through 0 loses none. */
+/** Records of the VFs that a PF had, while their number changes: a kill between two writes loses none. */
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { VfioError } from '../../errors';
-import { parseBdf } from '../address';
+import { hints } from '../../hints';
+import { isBdf } from '../address';
 import { STATE } from '../paths';
-import { Sriov } from '../sriov';
-import { PCI_DEVICES, readAttribute, readPciDevice } from '../sysfs';
+import { PCI_DEVICES, type PciDevice, readPciDevice } from '../sysfs';
+import { setVfCount, vfAddresses } from '../virtual-functions';
 import { applyDriver, type DriverState, isDriverState, readDriverState } from './bind';
-import { recordedAddresses, writeRecord } from './records';
+import {
+  type Identity,
+  identityOf,
+  isIdentity,
+  readRecord,
+  recordedAddresses,
+  writeRecord,
+} from './records';
 import { withStateLock } from './state-lock';
 
-export interface SavedVfs {
+/** By index. */
+export type VfStates = readonly { readonly bdf: string; readonly before: DriverState }[];
+
+export interface SavedVfs extends Identity {
   readonly pf: string;
-  /** By index. */
-  readonly vfs: readonly { readonly bdf: string; readonly before: DriverState }[];
+  readonly vfs: VfStates;
 }
 
 const directory = join(STATE, 'vfs');
 const fileOf = (pf: string) => join(directory, `${pf}.json`);
 
-export function vfsOf(pf: string): SavedVfs {
-  const state = (bdf: string) => ({ bdf, before: readDriverState(readPciDevice(bdf)) });
-  return { pf, vfs: new Sriov(pf).vfs().map(state) };
+/** The VFs that a PF has now. */
+export function vfStates(pf: PciDevice): VfStates {
+  return vfAddresses(pf).map((bdf) => ({ bdf, before: readDriverState(readPciDevice(bdf)) }));
+}
+
+export const areVfStates = (vfs: unknown): vfs is VfStates =>
+  Array.isArray(vfs) &&
+  vfs.every(({ bdf, before }) => typeof bdf === 'string' && isBdf(bdf) && isDriverState(before));
+
+export function vfsOf(pf: PciDevice): SavedVfs {
+  return { pf: pf.bdf, ...identityOf(pf), vfs: vfStates(pf) };
 }
 
 export function saveVfs(saved: SavedVfs): void {
@@ -37,13 +55,11 @@ const abandonedPfs = () => recordedAddresses(directory);
 
 /** @throws ERR_VFIO_MALFORMED */
 function loadVfs(pf: string): SavedVfs {
-  try {
-    const { vfs } = JSON.parse(readAttribute(fileOf(pf)) ?? '') as SavedVfs;
-    if (vfs.every(({ bdf, before }) => parseBdf(bdf) === bdf && isDriverState(before)))
-      return { pf, vfs };
-  } catch {
-    // As one that says something else.
-  }
+  const saved = readRecord<SavedVfs>(
+    fileOf(pf),
+    (record) => isIdentity(record) && areVfStates(record.vfs),
+  );
+  if (saved !== undefined) return { ...saved, pf };
   throw new VfioError('ERR_VFIO_MALFORMED', `${fileOf(pf)} is no record of VFs`, {
     path: fileOf(pf),
     hint: 'remove it',
@@ -51,9 +67,9 @@ function loadVfs(pf: string): SavedVfs {
 }
 
 /** As many VFs as there were, under the drivers they had; the failures of each. */
-export async function bringBack({ pf, vfs }: SavedVfs): Promise<string[]> {
+export async function bringBack({ pf, vfs }: Pick<SavedVfs, 'pf' | 'vfs'>): Promise<string[]> {
   try {
-    await new Sriov(pf).setNumVfs(vfs.length);
+    await setVfCount(readPciDevice(pf), vfs.length);
   } catch (error) {
     return [(error as Error).message];
   }
@@ -68,6 +84,16 @@ export async function bringBack({ pf, vfs }: SavedVfs): Promise<string[]> {
   return failures;
 }
 
+/** Bring VFs back by a record, which stays where that fails: `vfio restore` tries again. @throws EIO */
+export async function bringBackRecorded(saved: SavedVfs): Promise<void> {
+  saveVfs(saved);
+  const failures = await bringBack(saved);
+  if (failures.length === 0) return forgetVfs(saved.pf);
+  const { pf, vfs } = saved;
+  const message = `${pf}: its ${vfs.length} VFs are not all back: ${failures.join('; ')}`;
+  throw new VfioError('EIO', message, { device: pf, hint: hints.vfsNotBack() });
+}
+
 export interface BroughtBack {
   readonly pf: string;
   readonly count: number;
@@ -80,25 +106,23 @@ export async function undoAbandonedVfs(): Promise<BroughtBack[]> {
   return withStateLock(async () => {
     const done: BroughtBack[] = [];
     // Those of a process that was at work are complete by now.
-    for (const pf of abandonedPfs()) done.push(await undoOne(pf));
+    for (const pf of abandonedPfs()) done.push(...(await undoOne(pf)));
     return done;
   });
 }
 
-async function undoOne(pf: string): Promise<BroughtBack> {
+async function undoOne(bdf: string): Promise<BroughtBack[]> {
   try {
-    const saved = loadVfs(pf);
-    const count = saved.vfs.length;
-    const present = existsSync(join(PCI_DEVICES, pf));
-    const failures = present ? await bringBack(saved) : [];
-    if (failures.length > 0) {
-      const message = `${pf}: its ${count} VFs are not all back: ${failures.join('; ')}`;
-      const hint = 'dmesg tells what was against it; vfio sriov sets the number';
-      return { pf, count, error: new VfioError('EIO', message, { device: pf, hint }) };
+    const saved = loadVfs(bdf);
+    const pf = existsSync(join(PCI_DEVICES, bdf)) ? readPciDevice(bdf) : undefined;
+    // Pulled out, or another card by now: there is nothing to bring back.
+    if (pf === undefined || !isIdentity(saved, pf)) {
+      forgetVfs(bdf);
+      return [];
     }
-    forgetVfs(pf);
-    return { pf, count, error: null };
+    await bringBackRecorded(saved);
+    return [{ pf: bdf, count: saved.vfs.length, error: null }];
   } catch (error) {
-    return { pf, count: 0, error: error as Error };
+    return [{ pf: bdf, count: 0, error: error as Error }];
   }
 }

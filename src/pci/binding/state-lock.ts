@@ -2,17 +2,17 @@
 import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
-import { isErrno, VfioError } from '../../errors';
-import { hints } from '../../hints';
+import { VfioError } from '../../errors';
 import { STATE } from '../paths';
+import { writeHint } from '../sysfs-write';
 
-const PATIENCE_S = 10;
+const PATIENCE_S = 30;
 /** EX_TEMPFAIL of sysexits.h: no status that flock(1) has of its own. */
 const TAKEN = 75;
 
 /**
  * Run `change` while no other process is in here. The lock goes with the process, however it ends.
- * @throws EBUSY (another one has been for 10 s), EACCES (not root)
+ * @throws EBUSY (another one has been for 30 s), EACCES (not root)
  */
 export async function withStateLock<T>(change: () => Promise<T>): Promise<T> {
   const fd = openLock();
@@ -33,7 +33,7 @@ function openLock(): number {
     const { code = 'EIO' } = cause as NodeJS.ErrnoException;
     throw new VfioError(code, `opening ${path}: ${code}`, {
       ...{ path, syscall: 'open', cause },
-      ...(isErrno(cause, 'EACCES') ? { hint: hints.rootNeeded(path) } : {}),
+      hint: writeHint(cause, path),
     });
   }
 }

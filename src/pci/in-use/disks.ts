@@ -65,6 +65,9 @@ function isClaimed(name: string): boolean {
   }
 }
 
+/** All block devices that go with the device. */
+export const disksOn = (device: PciDevice) => withHolders(ownDisks(device));
+
 /** `nvme0n1p2 is mounted on /`: proc(5), mountinfo, fields 3, 5 and, after the dash, the source. */
 export function diskUses(device: PciDevice): Use[] {
   const own = ownDisks(device);

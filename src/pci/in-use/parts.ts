@@ -1,11 +1,11 @@
-/** What the kernel has made of a device: disks, interfaces, displays. */
+/** What the kernel has made of a device: disks, interfaces, displays, nodes. */
 import { realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { SYS } from '../paths';
 import { listDirectory, type PciDevice } from '../sysfs';
 
 export interface Use {
-  readonly kind: 'mount' | 'swap' | 'claim' | 'route' | 'ssh' | 'display' | 'port';
+  readonly kind: 'mount' | 'swap' | 'claim' | 'route' | 'ssh' | 'socket' | 'display' | 'open';
   /** The part of the device: `nvme0n1p2`, `eth0`, `card0`. */
   readonly name: string;
   /** A whole sentence's end: `nvme0n1p2 is mounted on /`. */
