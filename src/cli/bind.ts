@@ -69,7 +69,7 @@ export function restoreCommand(output: Output = process.stdout): Command {
       run({ output, json: flags.json }, async () => {
         const vfs = flags.dryRun || bdfs.length > 0 ? [] : await undoAbandonedVfs();
         const done = flags.dryRun
-          ? planRestore(bdfs, flags.force)
+          ? await planRestore(bdfs, flags.force)
           : await restoreDevices(bdfs, flags.force);
         const failures = [...vfs, ...done].filter(({ error }) => error !== null);
         const text = restoredText(done, flags.dryRun) + vfsText(vfs);

@@ -1,6 +1,6 @@
 /** Checks for bindings that were left half done. */
 import { hints } from '../hints';
-import { readDriverState } from '../pci/binding/bind';
+import { driverOverride } from '../pci/binding/bind';
 import {
   loadBinding,
   recordPath,
@@ -41,7 +41,8 @@ function readRecord(bdf: string): SavedBinding[] {
 
 /** An override keeps all other drivers away, also after a `modprobe`. */
 export function checkOverride(device: PciDevice): Finding[] {
-  const { driver, override } = readDriverState(device);
+  const { driver } = device;
+  const override = driverOverride(device);
   if (override === '' || override === driver) return [];
   const { bdf, path } = device;
   return [

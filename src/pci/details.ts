@@ -1,7 +1,7 @@
 /** All that sysfs tells of one device that a driver's author asks for. */
 import { join } from 'node:path';
 import { isErrno } from '../errors';
-import { readDriverState } from './binding/bind';
+import { driverOverride } from './binding/bind';
 import { readConfigSpace } from './config/read';
 import { deviceNodes } from './device-nodes';
 import { findHolders } from './holders';
@@ -36,7 +36,7 @@ export function deviceDetails(address: string): DeviceDetails {
   const speed = text('current_link_speed');
   return {
     ...describeDevice(pci, readPciNames()),
-    driverOverride: readDriverState(pci).override || null,
+    driverOverride: driverOverride(pci) || null,
     powerState: text('power_state') ?? null,
     link:
       speed === undefined

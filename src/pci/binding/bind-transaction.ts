@@ -102,7 +102,8 @@ async function bindAll(addresses: readonly string[], options: BindOptions): Prom
   // What is refused need not wait for the lock, nor be root.
   planBind(addresses, options);
   return withStateLock(async () => {
-    const records = planBind(addresses, options).map(recordOf);
+    const records: BindRecord[] = [];
+    for (const change of planBind(addresses, options)) records.push(await recordOf(change));
     const begun: BindRecord[] = [];
     try {
       for (const record of records) {
@@ -133,17 +134,17 @@ interface BindRecord {
   readonly rule: UdevRule | undefined;
 }
 
-function recordOf(change: Change): BindRecord {
+async function recordOf(change: Change): Promise<BindRecord> {
   const { bdf } = change;
   const device = readPciDevice(bdf);
-  const now = readDriverState(device);
+  const now = await readDriverState(device);
   const saved = loadBinding(bdf);
   // Bound to something else by other means since, or another card: what is there now is what comes back.
   const known =
     saved && isIdentity(saved, device) && (saved.driver === now.driver || !saved.complete)
       ? saved
       : undefined;
-  const vfs = change.vfs.length > 0 ? vfStates(device) : [];
+  const vfs = change.vfs.length > 0 ? await vfStates(device) : [];
   return { bdf, change, device, now, vfs, known, rule: installedRule(bdf) };
 }
 
@@ -174,7 +175,7 @@ async function rollBack(begun: readonly BindRecord[], cause: unknown): Promise<u
 
 async function giveBack({ bdf, device, now, vfs, known, rule }: BindRecord): Promise<void> {
   const current = readPciDevice(bdf);
-  const { driver, override } = readDriverState(current);
+  const { driver, override } = await readDriverState(current);
   // Where nothing was changed, nothing is written: it could be refused, too.
   if (driver !== now.driver || override !== now.override) await applyDriver(current, now);
   if (rule) installRule(rule);

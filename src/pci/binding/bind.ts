@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { VfioError } from '../../errors';
 import { hints } from '../../hints';
+import { blockingRead } from '../blocking-write';
 import { allowsUnprotected, getsGroupWhenProbed } from '../iommu-group';
 import { SYS } from '../paths';
 import { PCI_DRIVERS, type PciDevice, readAttribute, readLinkName } from '../sysfs';
@@ -46,11 +47,18 @@ export function assertBindable(device: PciDevice, driver: string): void {
   });
 }
 
-export function readDriverState({ path, driver }: PciDevice): DriverState {
-  const override = readAttribute(join(path, 'driver_override'));
-  const none = override === undefined || override === '(null)';
-  return { driver: driver ?? null, override: none ? '' : override };
+/** In another process: the kernel keeps the attribute locked while a driver is unbound. */
+export async function readDriverState({ path, driver }: PciDevice): Promise<DriverState> {
+  const text = await blockingRead(join(path, 'driver_override')).catch(() => undefined);
+  return { driver: driver ?? null, override: overrideOf(text) };
 }
+
+/** For commands, which hold no device that could keep it locked. Empty where there is none. */
+export const driverOverride = ({ path }: PciDevice) =>
+  overrideOf(readAttribute(join(path, 'driver_override')));
+
+const overrideOf = (text: string | undefined) =>
+  text === undefined || text === '(null)' ? '' : text;
 
 /** @throws ERR_VFIO_UNAVAILABLE */
 export function assertDriver(driver: string): void {

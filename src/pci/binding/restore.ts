@@ -31,8 +31,13 @@ export interface Restoration extends Change {
 }
 
 /** What restoring would write: without addresses, of all devices with a record or a rule. Nothing is changed. */
-export function planRestore(addresses: readonly string[], force = false): Restoration[] {
-  return toRestore(addresses).map((bdf) => planOne(bdf, force));
+export async function planRestore(
+  addresses: readonly string[],
+  force = false,
+): Promise<Restoration[]> {
+  const plans: Restoration[] = [];
+  for (const bdf of toRestore(addresses)) plans.push(await planOne(bdf, force));
+  return plans;
 }
 
 /** Give devices back; what cannot be has its error. @throws ERR_VFIO_INVALID_BDF, and as `withStateLock` */
@@ -75,7 +80,7 @@ const toRestore = (addresses: readonly string[]) => [
   ),
 ];
 
-function planOne(bdf: string, force: boolean): Restoration {
+async function planOne(bdf: string, force: boolean): Promise<Restoration> {
   const removes = rulesOf(bdf);
   const nothing = {
     ...{ bdf, from: null, to: null, writes: [], vfs: [], vfsBack: 0 },
@@ -93,7 +98,7 @@ function planOne(bdf: string, force: boolean): Restoration {
     const saved = loadBinding(bdf);
     // Another card has come to its address, of which the record says nothing.
     if (saved && !isIdentity(saved, device)) return { ...nothing, from, to: from, removes: left };
-    if (!saved && isTheKernels(device)) return { ...nothing, from, to: from };
+    if (!saved && (await isTheKernels(device))) return { ...nothing, from, to: from };
     const { before } = saved ?? { before: undefined };
     const moves = before === undefined || before.driver !== from;
     if (!force && moves) assertUnused(device);
@@ -110,7 +115,7 @@ function planOne(bdf: string, force: boolean): Restoration {
 
 /** The rule goes even where the device cannot, and the other way round. */
 async function restoreOne(bdf: string, force: boolean): Promise<Restoration> {
-  const plan = planOne(bdf, force);
+  const plan = await planOne(bdf, force);
   const kept = plan.error ?? (await failureOf(() => carryOut(plan)));
   const stayed = await failureOf(async () => removeAll(plan.removes));
   return { ...plan, removes: stayed ? [] : plan.removes, error: kept ?? stayed };
@@ -142,7 +147,7 @@ async function failureOf(action: () => Promise<void>): Promise<Error | null> {
 }
 
 /** Nobody has bound it to something else: there is nothing to restore. */
-function isTheKernels(device: PciDevice): boolean {
-  const { driver, override } = readDriverState(device);
+async function isTheKernels(device: PciDevice): Promise<boolean> {
+  const { driver, override } = await readDriverState(device);
   return override === '' && driver !== null && !isVfioDriver(driver);
 }

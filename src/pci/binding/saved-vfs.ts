@@ -30,16 +30,20 @@ const directory = join(STATE, 'vfs');
 const fileOf = (pf: string) => join(directory, `${pf}.json`);
 
 /** The VFs that a PF has now. */
-export function vfStates(pf: PciDevice): VfStates {
-  return vfAddresses(pf).map((bdf) => ({ bdf, before: readDriverState(readPciDevice(bdf)) }));
+export async function vfStates(pf: PciDevice): Promise<VfStates> {
+  const states: { bdf: string; before: DriverState }[] = [];
+  for (const bdf of vfAddresses(pf)) {
+    states.push({ bdf, before: await readDriverState(readPciDevice(bdf)) });
+  }
+  return states;
 }
 
 export const areVfStates = (vfs: unknown): vfs is VfStates =>
   Array.isArray(vfs) &&
   vfs.every(({ bdf, before }) => typeof bdf === 'string' && isBdf(bdf) && isDriverState(before));
 
-export function vfsOf(pf: PciDevice): SavedVfs {
-  return { pf: pf.bdf, ...identityOf(pf), vfs: vfStates(pf) };
+export async function vfsOf(pf: PciDevice): Promise<SavedVfs> {
+  return { pf: pf.bdf, ...identityOf(pf), vfs: await vfStates(pf) };
 }
 
 export function saveVfs(saved: SavedVfs): void {

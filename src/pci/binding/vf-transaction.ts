@@ -75,8 +75,8 @@ export async function changeVfs(
     const pf = readPciDevice(address);
     planVfCount(pf, count, options);
     await prepare();
-    const before = vfsOf(pf);
     if (vfCount(pf) === count) return vfAddresses(pf);
+    const before = await vfsOf(pf);
     if (before.vfs.length > 0) saveVfs(before);
     try {
       await replaceVfs(pf, count, options.signal);
