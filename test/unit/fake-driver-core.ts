@@ -80,7 +80,7 @@ export async function blockingWrite(path: string, text: string): Promise<void> {
 
 /** Stands in for `blockingRead`. */
 export async function blockingRead(path: string): Promise<string> {
-  return readFileSync(path, 'utf8');
+  return readFileSync(path, 'utf8').trimEnd();
 }
 
 /** The VFs of a PF go with its driver. */
