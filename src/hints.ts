@@ -49,9 +49,11 @@ export const hints = {
   groupBusy: (path: string, holders: readonly string[]) =>
     `${path} can be opened once, and stays busy until the device, the group and every mapping of a ` +
     `BAR are gone; ${holders.length > 0 ? `held by ${holders.join(', ')}` : 'fuser -v shows the holder (root sees all processes)'}`,
-  groupPermission: (path: string, group: number) =>
-    `${path} is not accessible for uid ${process.getuid?.()}; a udev rule gives it away: ` +
-    `SUBSYSTEM=="vfio", KERNEL=="${group}", OWNER="USER" (then: udevadm trigger)`,
+  groupPermission: (path: string, group: number): string =>
+    isRoot()
+      ? hints.nodeRefused(path)
+      : `${path} is not accessible for uid ${process.getuid?.()}; a udev rule gives it away: ` +
+        `SUBSYSTEM=="vfio", KERNEL=="${group}", OWNER="USER" (then: udevadm trigger)`,
   vfToken: (pf: string) =>
     `ask who has ${pf} open for its UUID: openDevice(bdf, { vfToken }); or set one by vfio sriov ${pf} N ` +
     '--vf-token UUID',
@@ -72,6 +74,23 @@ export const hints = {
     'whether it is RLIMIT_MEMLOCK cannot be said, as /proc/self cannot be read: see ulimit -l, or free memory',
   memlockOfUser: () =>
     "iommufd counts what all processes of the user have pinned, unless { accounting: 'process' }",
+  denylist: () =>
+    'the kernel keeps it out for its errata; for a trusted user: load vfio-pci again with ' +
+    'disable_denylist=1 (unload it first, or reboot)',
+  behindController: (bdf: string) =>
+    `give ${bdf} away as a whole, with all that is behind it, or turn the controller (VMD) off in the ` +
+    'firmware set-up: its drives then are devices of their own',
+  unplacedBar: () =>
+    'enable "Above 4G decoding" in the firmware set-up, or boot with pci=realloc; see dmesg | grep BAR',
+  passNode: (path: string) =>
+    `pass the nodes into the container: --device ${path}, and /dev/vfio/vfio or /dev/iommu; outside of a ` +
+    'container udev makes them',
+  nodeRefused: (path: string) =>
+    `${path} is refused to root: the device cgroup of a container does not allow it (--device ${path}), or ` +
+    'a security module forbids it',
+  noPci: () => '/sys is not mounted, the container hides it, or the machine has no PCI',
+  mountProc: () =>
+    'mount /proc: mount -t proc proc /proc; without it, limits and processes are not seen',
   container: () =>
     'a container, it seems: devices are bound outside of it, /dev/vfio/vfio and the nodes of the device ' +
     'are passed in (--device), and its memlock limit is its own (--ulimit memlock=-1)',
@@ -114,20 +133,24 @@ export const hints = {
     'lockdown= from the kernel command line, whichever turned it on',
   anotherKernel: (options: string) =>
     `install a kernel with ${options}, as most distributions have`,
-  nodePermission: (path: string) =>
-    `${path} is not accessible for uid ${process.getuid?.()}; a udev rule gives it away: ` +
-    'SUBSYSTEM=="vfio-dev", OWNER="USER" (then: udevadm trigger); /dev/iommu and /dev/vfio/vfio need ' +
-    'SUBSYSTEM=="misc", KERNEL=="iommu|vfio", MODE="0666"',
+  nodePermission: (path: string): string =>
+    isRoot()
+      ? hints.nodeRefused(path)
+      : `${path} is not accessible for uid ${process.getuid?.()}; a udev rule gives it away: ` +
+        'SUBSYSTEM=="vfio-dev", OWNER="USER" (then: udevadm trigger); /dev/iommu and /dev/vfio/vfio need ' +
+        'SUBSYSTEM=="misc", KERNEL=="iommu|vfio", MODE="0666"',
   oneSpacePerGroup: () =>
     'devices of one group share one address space: leave the option out, or close the other device',
   noIommu: () =>
     'devices then reach all memory, and the kernel is tainted: write Y to ' +
     '/sys/module/vfio/parameters/enable_unsafe_noiommu_mode (as root), bind the device again, and open it ' +
     "with { unsafe: 'noiommu' }",
-  noiommuPermission: (path: string) =>
-    `${path} takes root (CAP_SYS_RAWIO), whoever owns it: its devices reach all memory`,
+  noiommuPermission: (path: string): string =>
+    isRoot()
+      ? hints.nodeRefused(path)
+      : `${path} takes root (CAP_SYS_RAWIO), whoever owns it: its devices reach all memory`,
   writeRefused: (path: string) =>
-    process.geteuid?.() === 0
+    isRoot()
       ? `writing ${path} is refused to this root: it is root of a container (do it outside of it), or a ` +
         'security module or kernel lockdown forbids it'
       : `writing ${path} needs root`,
@@ -153,6 +176,8 @@ export const hints = {
     `the driver ${driver} has no SR-IOV, or has it turned off: bind a driver that makes VFs, such as ` +
     'vfio-pci, loaded with enable_sriov=1',
 } as const;
+
+const isRoot = () => process.geteuid?.() === 0;
 
 /** undefined where /proc is not mounted, or no descriptor is left to read it by. */
 function openDescriptors(): number | undefined {

@@ -69,7 +69,7 @@ export function restoreCommand(output: Output = process.stdout): Command {
       run({ output, json: flags.json }, async () => {
         const vfs = flags.dryRun || bdfs.length > 0 ? [] : await undoAbandonedVfs();
         const done = flags.dryRun
-          ? await planRestore(bdfs, flags.force)
+          ? planRestore(bdfs, flags.force)
           : await restoreDevices(bdfs, flags.force);
         const failures = [...vfs, ...done].filter(({ error }) => error !== null);
         const text = restoredText(done, flags.dryRun) + vfsText(vfs);
@@ -102,12 +102,25 @@ function vfsText(vfs: readonly BroughtBack[]): string {
 }
 
 function changesText(changes: readonly Change[], dryRun: true | undefined): string {
-  const lines = changes.flatMap(({ bdf, from, to, writes }) =>
-    dryRun
-      ? writes.map(({ path, text }) => `echo ${text.trim() || "''"} > ${path}`)
-      : [`${bdf}: ${from ?? 'no driver'} -> ${to ?? "the kernel's choice"}`],
-  );
+  const lines = changes.flatMap((change) => {
+    const { bdf, from, to, writes } = change;
+    return dryRun
+      ? [
+          ...writes.map(({ path, text }) => `echo ${text.trim() || "''"} > ${path}`),
+          ...vfsTexts(change).map((text) => `# ${text}`),
+        ]
+      : [`${bdf}: ${from ?? 'no driver'} -> ${to ?? "the kernel's choice"}`, ...vfsTexts(change)];
+  });
   return lines.map((line) => `${printable(line)}\n`).join('');
+}
+
+/** VFs go with the driver of their PF. */
+function vfsTexts({ bdf, vfs, ...change }: Change | Restoration): string[] {
+  const back = 'vfsBack' in change ? change.vfsBack : undefined;
+  const gone = `${bdf}: its ${vfs.length} VFs go with its driver`;
+  if (back) return [`${bdf}: its ${back} VFs come back`];
+  if (vfs.length === 0) return [];
+  return [back === undefined ? `${gone}; vfio restore ${bdf} brings them back` : gone];
 }
 
 function rulesText(rules: readonly UdevRule[]): string {

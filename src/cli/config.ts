@@ -61,11 +61,21 @@ function configText(config: ConfigSpace, colours: Colours): string {
     lines.push(colours.bold(`${title}${version > 0 ? ` version ${version}` : ''}`));
     lines.push(...(kind === 'other' ? [`  ${length} bytes: ${raw}`] : treeLines(registers)));
   }
+  if (config.size <= HEADER_SIZE && config.header.status.capabilityList) {
+    lines.push(
+      colours.red(
+        `only ${config.size} bytes are readable here, without the capabilities: root sees all`,
+      ),
+    );
+  }
   for (const { offset, message } of config.problems) {
     lines.push(colours.red(`problem at 0x${offset.toString(16)}: ${message}`));
   }
   return `${lines.map((line) => `${line}\n`).join('')}`;
 }
+
+/** What the kernel gives without CAP_SYS_ADMIN. */
+const HEADER_SIZE = 64;
 
 /** Registers that are best read in hex. */
 const hexNames = /^(vendorId|deviceId|class|revision|subsystem|vfDeviceId|.*PageSize.*)/;

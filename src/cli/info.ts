@@ -55,15 +55,18 @@ function infoText(device: DeviceDetails): string {
     ...(device.link
       ? [['link', `${device.link.current} of ${device.link.max}`] as [string, string]]
       : []),
-    ...device.bars.map(({ name, address, size, space, bits, prefetchable }): [string, string] => {
-      const kind = space === 'io' ? 'I/O ports' : `memory, ${bits} bits`;
-      return [
-        name,
-        `${sizeText(size)} at ${address}, ${kind}${prefetchable ? ', prefetchable' : ''}`,
-      ];
-    }),
+    ...(device.bars === null ? [['BARs', 'unknown: not readable'] as [string, string]] : []),
+    ...(device.bars ?? []).map(
+      ({ name, address, size, space, bits, prefetchable }): [string, string] => {
+        const kind = space === 'io' ? 'I/O ports' : `memory, ${bits} bits`;
+        return [
+          name,
+          `${sizeText(size)} ${address === null ? 'without an address (not assigned)' : `at ${address}`}, ${kind}${prefetchable ? ', prefetchable' : ''}`,
+        ];
+      },
+    ),
     ['resets', device.resetMethods.join(', ') || 'none'],
-    ['capabilities', device.capabilities?.join(', ') ?? 'not readable'],
+    ['capabilities', device.capabilities?.join(', ') ?? 'not readable (root sees all)'],
     ...device.nodes.map(({ path, holders }): [string, string] => [
       'node',
       `${path}, ${holders.length > 0 ? `open in ${holders.join(', ')}` : notOpen()}`,

@@ -1,6 +1,6 @@
 /** How commands print: tables, colours on a terminal only, JSON without raw control characters. */
 import { createColors } from 'picocolors';
-import { printable } from '../printable';
+import { escapedJson, printable } from '../printable';
 
 /** What a command writes on: standard output, or a test's own. */
 export type Output = Pick<NodeJS.WriteStream, 'write'> & { readonly isTTY?: boolean };
@@ -14,10 +14,8 @@ export function coloursFor(output: Output): Colours {
   );
 }
 
-/** JSON leaves DEL and C1 controls as they are, and terminals obey them. */
 export function jsonText(value: unknown): string {
-  const escaped = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
-  return `${JSON.stringify(value, null, 2).replace(/[\x7f-\x9f\u2028\u2029]/g, escaped)}\n`;
+  return `${escapedJson(JSON.stringify(value, null, 2))}\n`;
 }
 
 export interface Cell {

@@ -16,20 +16,20 @@ import {
   unnamedRegisters,
 } from './register-map';
 import { run, status } from './run';
+import { type VfTokenFlags, vfTokenOf, withVfToken } from './vf-token';
 
-interface RegsFlags {
+interface RegsFlags extends VfTokenFlags {
   map?: string;
   offset: string;
   length?: string;
   watch?: number | true;
   unsafeRead?: true;
-  vfToken?: string;
   json?: true;
 }
 
 /** `vfio regs BDF REGION`: registers, by number or by name. */
 export function regsCommand(output: Output = process.stdout): Command {
-  return new Command('regs')
+  const command = new Command('regs')
     .description(
       'print the registers of a region (config, bar0 to bar5, rom, vga); all but config need the ' +
         'device bound to vfio-pci, and opening it resets it',
@@ -40,8 +40,8 @@ export function regsCommand(output: Output = process.stdout): Command {
     .option('--offset <BYTES>', 'where to start without a map', '0')
     .option('--length <BYTES>', 'how much without a map (256, or to the end)')
     .option('--watch [MS]', 'read again every 1000 ms, or MS, and print what changed', milliseconds)
-    .option('--unsafe-read', 'yes, read a BAR: reading a register may have side effects')
-    .option('--vf-token <UUID>', 'the VF token to open the device with')
+    .option('--unsafe-read', 'yes, read a BAR: reading a register may have side effects');
+  return withVfToken(command, 'the VF token to open the device with')
     .option('--json', 'as a JSON object; with --watch, one per reading')
     .action((bdf: string, region: RegionName, flags: RegsFlags) =>
       run({ output, json: flags.json }, () =>
@@ -113,7 +113,7 @@ function numberOf(option: string, text: string): number {
 async function openSource(
   bdf: string,
   region: RegionName,
-  { unsafeRead, vfToken }: RegsFlags,
+  { unsafeRead, ...flags }: RegsFlags,
 ): Promise<{ source: RegisterSource; close(): Promise<void> }> {
   if (region === 'config') {
     const source = configSource(bdf);
@@ -124,7 +124,7 @@ async function openSource(
       hint: 'some registers are cleared by reading, or take an entry from a queue; say --unsafe-read if that is fine',
     });
   }
-  const device = await openDevice(bdf, vfToken === undefined ? {} : { vfToken });
+  const device = await openDevice(bdf, vfTokenOf(flags));
   try {
     return { source: device.region(region), close: () => device.close() };
   } catch (error) {

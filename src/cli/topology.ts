@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { printable } from '../printable';
 import { dotDiagram, mermaidDiagram, textDiagram } from '../topology/diagram';
 import { htmlPage } from '../topology/html';
 import { canSplit } from '../topology/split';
@@ -40,7 +41,10 @@ export function topologyCommand(output: Output = process.stdout): Command {
           return status.ok;
         }
         const answer = canSplit(roots, bdfs[0]!, bdfs[1]!);
-        const text = [answer.possible ? 'yes' : 'no', ...answer.reasons.map((why) => `  ${why}`)];
+        const text = [
+          answer.possible ? 'yes' : 'no',
+          ...answer.reasons.map((why) => `  ${printable(why)}`),
+        ];
         output.write(json ? jsonText(answer) : `${text.join('\n')}\n`);
         return answer.possible ? status.ok : status.blocked;
       });

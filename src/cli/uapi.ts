@@ -1,5 +1,7 @@
 import { Command } from 'commander';
 import { probeUapi } from '../device/uapi-probe';
+import { printableLines } from '../printable';
+import { jsonText } from './output';
 import { run, status } from './run';
 import { uapiDocument } from './uapi-document';
 import { uapiText } from './uapi-text';
@@ -21,7 +23,7 @@ export function uapiCommand(): Command {
     .action(({ json, probe }: UapiFlags) =>
       run({ output: process.stdout, json }, async () => {
         const document = uapiDocument(probe === undefined ? undefined : await probeUapi(probe));
-        process.stdout.write(json ? `${JSON.stringify(document, null, 2)}\n` : uapiText(document));
+        process.stdout.write(json ? jsonText(document) : printableLines(uapiText(document)));
         return status.ok;
       }),
     );

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
-import { assertUnused } from '../pci/binding/assert-free';
+import { assertNotOpen, assertUnused, assertVfsUnused } from '../pci/binding/assert-free';
 import { onSameBus, resetMethods } from '../pci/reset-methods';
 import { readPciDevice } from '../pci/sysfs';
 import { writeSysfs } from '../pci/sysfs-write';
@@ -28,8 +28,12 @@ export async function resetDevice(
   const { bdf, path, driver } = pci;
   const [method] = resetMethods(bdf);
   if (!force) {
-    assertUnused(pci);
     assertIdle(bdf, driver);
+    // What a vfio driver has is in use by who has it open, and so are its VFs.
+    if (isVfioDriver(driver)) {
+      assertVfsUnused(pci);
+      assertNotOpen(bdf, pci);
+    } else assertUnused(pci);
   }
   if (isVfioDriver(driver)) {
     const device = await openDevice(bdf, vfToken === undefined ? {} : { vfToken });

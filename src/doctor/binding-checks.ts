@@ -8,8 +8,8 @@ import {
   savedAddresses,
 } from '../pci/binding/saved-bindings';
 import type { PciDevice } from '../pci/sysfs';
+import { adviseRestore } from './advice';
 import type { Finding } from './finding';
-import { shell } from './shell';
 
 /** A `vfio bind` that was killed midway; the next one, or `vfio restore`, undoes it. */
 export function checkAbandoned(): Finding[] {
@@ -23,7 +23,7 @@ export function checkAbandoned(): Finding[] {
       meaning: `binding ${bdf} to ${driver} was not brought to its end, unless somebody is at it now`,
       fix: {
         text: hints.restoreBinding(bdf),
-        commands: [shell`vfio restore ${bdf}`],
+        ...adviseRestore(bdf),
         risk: 'none: it gets the driver that it had',
         reboot: false,
       },
@@ -42,7 +42,7 @@ function readRecord(bdf: string): SavedBinding[] {
 /** An override keeps all other drivers away, also after a `modprobe`. */
 export function checkOverride(device: PciDevice): Finding[] {
   const { driver } = device;
-  const override = driverOverride(device);
+  const override = driverOverride(device.bdf);
   if (override === '' || override === driver) return [];
   const { bdf, path } = device;
   return [
@@ -53,7 +53,7 @@ export function checkOverride(device: PciDevice): Finding[] {
       meaning: `only ${override} may take it, and has not`,
       fix: {
         text: hints.restoreBinding(bdf),
-        commands: [shell`vfio restore ${bdf}`],
+        ...adviseRestore(bdf),
         risk: 'the kernel chooses a driver, which may use the device at once',
         reboot: false,
       },

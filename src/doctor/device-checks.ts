@@ -2,8 +2,9 @@
 import { join } from 'node:path';
 import { hints } from '../hints';
 import { isBdf } from '../pci/address';
+import { DISABLE_DENYLIST, isDenied } from '../pci/denylist';
 import { usesOf } from '../pci/in-use';
-import type { Use } from '../pci/in-use/parts';
+import { realPath } from '../pci/in-use/parts';
 import {
   allowsUnprotected,
   GROUPS,
@@ -14,10 +15,12 @@ import {
 } from '../pci/iommu-group';
 import { SYS } from '../pci/paths';
 import { isBridge, readinessOf } from '../pci/readiness';
+import { barResources } from '../pci/resources';
 import { type PciDevice, readAttribute, readPciDevice } from '../pci/sysfs';
 import { isVfioDriver } from '../pci/vfio-driver';
 import { sharingReasons } from '../topology/sharing';
 import { flatten, readTopology } from '../topology/tree';
+import { type Advice, adviseBind } from './advice';
 import { type Finding, ok } from './finding';
 import { shell } from './shell';
 
@@ -28,7 +31,7 @@ export function checkKind(device: PciDevice): Finding | undefined {
     return {
       id: 'bridge',
       level: 'blocked',
-      evidence: `${path}/class: 0x${device.class.toString(16).padStart(6, '0')}`,
+      evidence: `${path}/config: the header of a bridge; class: 0x${device.class.toString(16).padStart(6, '0')}`,
       meaning: 'a bridge, which stays with the kernel',
       fix: { text: hints.bridge(), commands: [], risk: 'none', reboot: false },
     };
@@ -42,7 +45,7 @@ export function checkKind(device: PciDevice): Finding | undefined {
       meaning: 'the kernel puts it into an IOMMU group when a driver is bound to it',
       fix: {
         text: 'bind it to vfio-pci',
-        commands: [`vfio bind ${device.bdf}`],
+        ...adviseBind([device.bdf]),
         ...{ risk: 'none', reboot: false },
       },
     };
@@ -94,29 +97,103 @@ export function checkGroup(device: PciDevice): Finding {
 
 /** Members on other buses (platform, mdev) are named in the text only: `vfio bind` is for PCI. */
 const pciMembers = (members: readonly GroupMember[]) =>
-  members.flatMap(({ bdf }) => (isBdf(bdf) ? [readPciDevice(bdf)] : []));
+  members.flatMap(({ bdf, bus }) => (bus === 'pci' ? [readPciDevice(bdf)] : []));
 
 const usesOfAll = (members: readonly GroupMember[]) =>
   pciMembers(members).flatMap((member) =>
     usesOf(member).map(({ text }) => `${member.bdf} is in use: ${text}`),
   );
 
-/** A script must not do what takes a --force. */
-function freeing(members: readonly GroupMember[]) {
+/** A bridge that has another driver than the kernel's own for bridges can only be unbound. */
+function freeing(members: readonly GroupMember[]): Advice {
   const devices = pciMembers(members);
-  const used = devices.filter((device) => usesOf(device).length > 0);
-  const free = devices.filter((device) => !used.includes(device)).map(({ bdf }) => bdf);
-  const byHand = used.flatMap((device) => [
-    ...usesOf(device).flatMap(endingUse),
-    shell`vfio bind ${device.bdf}`,
-  ]);
-  return { commands: free.length > 0 ? [shell`vfio bind ${free}`] : [], byHand };
+  const bridges = devices.filter(isBridge);
+  const { commands, byHand } = adviseBind(
+    devices.filter((device) => !bridges.includes(device)).map(({ bdf }) => bdf),
+  );
+  const unbinding = bridges.map(({ bdf, path }) => shell`echo ${bdf} > ${`${path}/driver/unbind`}`);
+  return { commands, byHand: [...byHand, ...unbinding] };
 }
 
-/** The command that ends it; of routes, sessions and displays, only a person knows how. */
-function endingUse({ kind, name }: Use): string[] {
-  if (kind === 'mount') return [shell`umount ${`/dev/${name}`}`];
-  return kind === 'swap' ? [shell`swapoff ${`/dev/${name}`}`] : [];
+/** The endpoint whose driver shows the device on a bus of its own, such as Intel's VMD. */
+function controllerOf({ path, bdf }: PciDevice): PciDevice | undefined {
+  const above = (realPath(path) ?? '').split('/').filter((name) => isBdf(name) && name !== bdf);
+  const devices = above.flatMap((name) => {
+    const device = presentDevice(name);
+    return device === undefined || isBridge(device) ? [] : [device];
+  });
+  return devices.at(-1);
+}
+
+function presentDevice(bdf: string): PciDevice | undefined {
+  try {
+    return readPciDevice(bdf);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A device behind a controller (VMD) is the controller's: to unbind that removes the device. */
+export function checkController(device: PciDevice): Finding | undefined {
+  const controller = controllerOf(device);
+  if (controller === undefined) return undefined;
+  return {
+    id: 'behind-controller',
+    level: 'blocked',
+    evidence: `${device.path} is below ${controller.path}, bound to ${controller.driver ?? 'no driver'}`,
+    meaning: `it is on a bus of ${controller.bdf}, which can only be given away as a whole`,
+    fix: {
+      text: hints.behindController(controller.bdf),
+      commands: [],
+      risk: `all devices behind ${controller.bdf} go with it`,
+      reboot: false,
+    },
+  };
+}
+
+/** vfio-pci has a list of devices that it does not take. */
+export function checkDenylist(device: PciDevice): Finding[] {
+  if (!isDenied(device)) return [];
+  return [
+    {
+      id: 'denylisted',
+      level: 'blocked',
+      evidence: `${DISABLE_DENYLIST}: N; ${device.path}/device: 0x${device.device.toString(16)}`,
+      meaning: 'vfio-pci refuses this device: its errata let its user reach others',
+      fix: {
+        text: hints.denylist(),
+        commands: [],
+        byHand: ['echo "options vfio-pci disable_denylist=1" > /etc/modprobe.d/vfio-denylist.conf'],
+        risk: 'its user may hang the machine or reach past the IOMMU',
+        reboot: false,
+      },
+    },
+  ];
+}
+
+/** What the kernel could not place cannot be read, nor mapped. */
+export function checkBars(device: PciDevice): Finding[] {
+  const file = join(device.path, 'resource');
+  const unplaced = (barResources(device) ?? []).filter(
+    ({ name, address }) => address === null && name !== 'rom',
+  );
+  if (unplaced.length === 0) return [];
+  const names = unplaced.map(({ name, size }) => `${name} (${size} bytes)`).join(', ');
+  return [
+    {
+      id: 'bar-unplaced',
+      level: 'warning',
+      evidence: `${file}: ${names} without an address`,
+      meaning:
+        'the kernel found no addresses for it: these registers or this memory cannot be used',
+      fix: {
+        text: hints.unplacedBar(),
+        commands: [],
+        risk: 'other devices may be moved, or lose their place',
+        reboot: true,
+      },
+    },
+  ];
 }
 
 export function checkDriver(device: PciDevice): Finding {
@@ -132,8 +209,7 @@ export function checkDriver(device: PciDevice): Finding {
       meaning: 'the system needs it',
       fix: {
         text: hints.inUse(),
-        commands: [],
-        byHand: [...uses.flatMap(endingUse), shell`vfio bind ${bdf}`],
+        ...adviseBind([bdf]),
         risk: 'what uses it loses it; a remote session may not come back',
         reboot: false,
       },
@@ -144,7 +220,7 @@ export function checkDriver(device: PciDevice): Finding {
     meaning: 'it can be opened once it is bound to vfio-pci',
     fix: {
       text: hints.notBound(bdf, driver),
-      commands: [shell`vfio bind ${bdf}`],
+      ...adviseBind([bdf]),
       risk:
         driver === undefined ? 'none' : `what ${driver} gives is gone until vfio restore ${bdf}`,
       reboot: false,

@@ -2,7 +2,16 @@
 import { type PciDevice, readPciDevice } from '../pci/sysfs';
 import { checkAddresses, checkMappings } from './address-checks';
 import { checkAbandoned, checkOverride } from './binding-checks';
-import { checkDriver, checkGroup, checkIsolation, checkKind, checkNuma } from './device-checks';
+import {
+  checkBars,
+  checkController,
+  checkDenylist,
+  checkDriver,
+  checkGroup,
+  checkIsolation,
+  checkKind,
+  checkNuma,
+} from './device-checks';
 import type { Finding } from './finding';
 import { checkPower, checkReset, checkSriov } from './function-checks';
 import { checkDeviceNodes, checkInterfaces } from './interface-checks';
@@ -37,11 +46,15 @@ export function examine(address?: string): Finding[] {
 function examineDevice(pci: PciDevice): Finding[] {
   const hopeless = checkKind(pci);
   if (hopeless) return [hopeless];
+  const controller = checkController(pci);
+  if (controller) return [controller];
   return [
     checkGroup(pci),
     ...checkIsolation(pci),
     ...checkAddresses(pci),
     checkDriver(pci),
+    ...checkDenylist(pci),
+    ...checkBars(pci),
     ...checkOverride(pci),
     ...checkNodes(pci),
     ...checkPower(pci),

@@ -5,9 +5,9 @@ import { hints } from '../hints';
 import { readConfigBytes } from '../pci/config/read';
 import { SYS } from '../pci/paths';
 import { onSameBus, resetMethods } from '../pci/reset-methods';
-import { Sriov } from '../pci/sriov';
 import { PCI_DEVICES, type PciDevice, readAttribute, readLinkName } from '../pci/sysfs';
 import { isVfioDriver } from '../pci/vfio-driver';
+import { totalVfs, vfCount } from '../pci/virtual-functions';
 import { type Finding, ok } from './finding';
 import { shell } from './shell';
 
@@ -91,11 +91,12 @@ function configHeader(bdf: string): Buffer | undefined {
 
 const enableSriov = join(SYS, 'module/vfio_pci/parameters/enable_sriov');
 
-export function checkSriov({ bdf, driver, physfn }: PciDevice): Finding[] {
+export function checkSriov(device: PciDevice): Finding[] {
+  const { driver, physfn } = device;
   if (physfn !== undefined) return [checkVf(physfn)];
-  const { numVfs, totalVfs } = new Sriov(bdf);
-  if (totalVfs === 0) return [];
-  const evidence = `${numVfs} of ${totalVfs} VFs`;
+  const [numVfs, total] = [vfCount(device), totalVfs(device)];
+  if (total === 0) return [];
+  const evidence = `${numVfs} of ${total} VFs`;
   if (driver !== 'vfio-pci') return [ok('pf', evidence, 'a PF')];
   const pf = ok('pf', evidence, 'a PF; its VFs open with its VF token only');
   if (readAttribute(enableSriov) !== 'N') return [pf];

@@ -17,6 +17,7 @@ const kinds = {
   IVRS: { name: 'AMD-Vi', options: ['CONFIG_AMD_IOMMU'] },
   // Also on machines of Arm that have no SMMU.
   IORT: { name: 'IORT (Arm SMMU)', options: ['CONFIG_ARM_SMMU_V3', 'CONFIG_ARM_SMMU'] },
+  VIOT: { name: 'VIOT (virtio-iommu)', options: ['CONFIG_VIRTIO_IOMMU'] },
 } as const;
 
 type Table = keyof typeof kinds;

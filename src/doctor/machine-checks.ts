@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { hints } from '../hints';
 import { fileText } from '../pci/kernel-files';
 import { PROC, SYS } from '../pci/paths';
-import { listDirectory, readAttribute } from '../pci/sysfs';
+import { listDirectory, readAttribute, readLinkName } from '../pci/sysfs';
 import { type Finding, ok } from './finding';
 import { anotherKernel, missingOptions } from './kernel-options';
 import { shell } from './shell';
@@ -37,9 +37,15 @@ const SMALL_MEMLOCK = 64 << 20;
 /** Bit of a capability set (capabilities(7)). */
 const CAP_IPC_LOCK = 1n << 14n;
 
-/** Its map is the identity (user_namespaces(7)). */
-function inFirstUserNamespace(): boolean {
-  return /^\s*0\s+0\s+4294967295\s*$/.test(fileText(join(PROC, 'self/uid_map')) ?? '');
+/** include/linux/proc_ns.h, PROC_USER_INIT_INO. */
+const FIRST_USER_NAMESPACE = 'user:[4026531837]';
+
+/** By its number or, where that is hidden, its map, the identity (user_namespaces(7)); undefined if unknown. */
+function inFirstUserNamespace(): boolean | undefined {
+  const namespace = readLinkName(join(PROC, 'self/ns/user'));
+  if (namespace !== undefined) return namespace === FIRST_USER_NAMESPACE;
+  const map = fileText(join(PROC, 'self/uid_map'));
+  return map === undefined ? undefined : /^\s*0\s+0\s+4294967295\s*$/.test(map);
 }
 
 /** As far as a container shows: by its user namespace, or its root file system. */
@@ -48,7 +54,9 @@ export function checkContainer(): Finding[] {
     .split('\n')
     .filter((line) => / \/ \/ .* - overlay /.test(line));
   const seen = [
-    ...(inFirstUserNamespace() ? [] : [`${PROC}/self/uid_map is not that of the machine`]),
+    ...(inFirstUserNamespace() === false
+      ? [`${PROC}/self/uid_map is not that of the machine`]
+      : []),
     ...(roots.length > 0 ? [`${PROC}/self/mountinfo: / is an overlay`] : []),
   ];
   if (seen.length === 0) return [];
@@ -64,9 +72,10 @@ function mayLock(): string | undefined {
 }
 
 export function checkMemlock(): Finding {
-  const line = /^Max locked memory\s+(\S+)/m.exec(fileText(join(PROC, 'self/limits')) ?? '');
-  const limit = line?.[1] ?? 'unknown';
-  const evidence = `${PROC}/self/limits: Max locked memory ${limit}`;
+  const limits = join(PROC, 'self/limits');
+  const limit = /^Max locked memory\s+(\S+)/m.exec(fileText(limits) ?? '')?.[1];
+  if (limit === undefined) return memlockUnknown(`${limits} is not readable`);
+  const evidence = `${limits}: Max locked memory ${limit}`;
   if (limit === 'unlimited' || Number(limit) >= SMALL_MEMLOCK) {
     return ok('memlock', evidence, 'memory can be pinned for DMA');
   }
@@ -90,8 +99,25 @@ export function checkMemlock(): Finding {
   };
 }
 
+function memlockUnknown(evidence: string): Finding {
+  return {
+    ...{ id: 'memlock-unknown', level: 'warning', evidence },
+    meaning: 'how much memory may be pinned for DMA is unknown',
+    fix: {
+      text: hints.mountProc(),
+      commands: [],
+      risk: 'none',
+      reboot: false,
+    },
+  };
+}
+
 export function checkHugePages(): Finding {
   const directory = join(SYS, 'kernel/mm/hugepages');
+  if (!existsSync(directory)) {
+    const meaning = 'whether there are huge pages is unknown; they are optional';
+    return ok('hugepages', `${directory} does not exist`, meaning);
+  }
   const counts = listDirectory(directory).map((size) => {
     const free = readAttribute(join(directory, size, 'free_hugepages')) ?? '0';
     return `${size} ${free} free`;

@@ -6,6 +6,7 @@ import { deviceNodes, groupNode } from '../pci/device-nodes';
 import { findHolders } from '../pci/holders';
 import { DEV, DEV_VFIO } from '../pci/paths';
 import type { PciDevice } from '../pci/sysfs';
+import { isVfioDriver } from '../pci/vfio-driver';
 import { type Finding, ok } from './finding';
 import { shell } from './shell';
 
@@ -59,9 +60,18 @@ function accessible(path: string): boolean {
 }
 
 /** The node comes with the driver, and is root's unless a rule of udev gives it away. */
-function checkFutureNode({ iommuGroup }: PciDevice): Finding {
+function checkFutureNode({ iommuGroup, driver }: PciDevice): Finding {
   const uid = process.getuid?.();
   const path = iommuGroup === undefined ? join(DEV_VFIO, 'noiommu-*') : groupNode(iommuGroup);
+  if (isVfioDriver(driver)) {
+    return {
+      id: 'node-missing',
+      level: 'blocked',
+      evidence: `${path} does not exist, though ${driver} is bound`,
+      meaning: 'the device has no node here: this is a container that was not given it, it seems',
+      fix: { text: hints.passNode(path), commands: [], risk: deviceGiven, reboot: false },
+    };
+  }
   const evidence = `${path} does not exist before it is bound; uid ${uid}`;
   if (uid === 0) return ok('permission', evidence, 'root may open it then');
   return {

@@ -1,5 +1,5 @@
 /** Requests about the reset of a PCI slot or bus, with all devices on it. */
-import { isErrno } from '../errors';
+import { isErrno, VfioError } from '../errors';
 import * as c from './abi/hot-reset-constants';
 import * as s from './abi/hot-reset-structs';
 import { callStruct, callStructAsync } from './call';
@@ -12,6 +12,17 @@ export interface DependentDevice {
   readonly group?: number;
   /** Its id in the iommufd, VFIO_PCI_DEVID_OWNED or VFIO_PCI_DEVID_NOT_OWNED, if by its character device. */
   readonly devid?: number;
+}
+
+/** All that a segment can address (PCIe 6.0, 2.2.6.2: requester ids have 16 bits). */
+const MAX_FUNCTIONS = 0x1_0000;
+
+function plausible(count: number, most: number): number {
+  if (count <= most) return count;
+  throw new VfioError(
+    'ERR_VFIO_MALFORMED',
+    `the kernel reports ${count} devices on one bus or slot`,
+  );
 }
 
 const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
@@ -29,9 +40,10 @@ export function deviceGetPciHotResetInfo(fd: number): DependentDevice[] {
       callStruct(fd, 'VFIO_DEVICE_GET_PCI_HOT_RESET_INFO', arg);
     } catch (error) {
       if (!isErrno(error, 'ENOSPC') || arg.count <= room) throw error;
-      room = arg.count;
+      room = plausible(arg.count, MAX_FUNCTIONS);
       continue;
     }
+    plausible(arg.count, room);
     const byId = (arg.flags & c.VFIO_PCI_HOT_RESET_FLAG_DEV_ID) !== 0;
     return Array.from({ length: arg.count }, (_, i) => {
       const at = s.vfio_pci_hot_reset_info.size + i * size;

@@ -19,8 +19,9 @@ export interface DeviceDetails extends ListedDevice {
   readonly powerState: string | null;
   /** Now and at best: `2.5 GT/s PCIe x1`. */
   readonly link: { readonly current: string; readonly max: string } | null;
-  readonly bars: readonly BarResource[];
-  /** Names of its capabilities, in the order of config space; null if that cannot be read. */
+  /** null where the kernel does not report them. */
+  readonly bars: readonly BarResource[] | null;
+  /** Names of its capabilities, in the order of config space; null if they cannot be read: root sees all. */
   readonly capabilities: readonly string[] | null;
   readonly resetMethods: readonly string[];
   readonly groupMembers: readonly GroupMember[];
@@ -36,7 +37,7 @@ export function deviceDetails(address: string): DeviceDetails {
   const speed = text('current_link_speed');
   return {
     ...describeDevice(pci, readPciNames()),
-    driverOverride: driverOverride(pci) || null,
+    driverOverride: driverOverride(pci.bdf) || null,
     powerState: text('power_state') ?? null,
     link:
       speed === undefined
@@ -54,9 +55,14 @@ export function deviceDetails(address: string): DeviceDetails {
   };
 }
 
+/** What the kernel gives of config space without CAP_SYS_ADMIN. */
+const HEADER_SIZE = 64;
+
 function capabilityNames(bdf: string): string[] | null {
   try {
-    const { capabilities, extendedCapabilities } = readConfigSpace(bdf);
+    const { size, header, capabilities, extendedCapabilities } = readConfigSpace(bdf);
+    // The header, which everybody may read, says that there is more.
+    if (size <= HEADER_SIZE && header.status.capabilityList) return null;
     return [...capabilities, ...extendedCapabilities].map(({ name }) => name);
   } catch (error) {
     const unreadable = ['ERR_VFIO_MALFORMED', 'ENOENT', 'EACCES', 'EPERM', 'EIO', 'ENODEV'];

@@ -1,6 +1,8 @@
 /** All PCI devices of the machine, with what matters for giving them to user space. */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { isErrno } from '../errors';
+import { isErrno, VfioError } from '../errors';
+import { hints } from '../hints';
 import { isBdf } from './address';
 import type { PciNames } from './ids';
 import { type Readiness, readinessOf } from './readiness';
@@ -34,6 +36,12 @@ export interface ListedDevice {
 export function describeDevices<Description>(
   describe: (pci: PciDevice) => Description,
 ): Description[] {
+  if (!existsSync(PCI_DEVICES)) {
+    throw new VfioError('ERR_VFIO_UNAVAILABLE', `there is no PCI here: no ${PCI_DEVICES}`, {
+      path: PCI_DEVICES,
+      hint: hints.noPci(),
+    });
+  }
   return listDirectory(PCI_DEVICES)
     .filter(isBdf)
     .flatMap((bdf) => {

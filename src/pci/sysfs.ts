@@ -1,5 +1,13 @@
 /** What sysfs says of a PCI device. Its contents are input like any other: read with limits, never trusted. */
-import { closeSync, openSync, readdirSync, readlinkSync, readSync, realpathSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  realpathSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { VfioError } from '../errors';
 import { hints } from '../hints';
@@ -114,7 +122,7 @@ export function readPciDevice(address: string): PciDevice {
     throw new VfioError('ERR_VFIO_NO_DEVICE', `there is no PCI device ${bdf}`, {
       device: bdf,
       path,
-      hint: hints.noSuchDevice(),
+      hint: existsSync(PCI_DEVICES) ? hints.noSuchDevice() : hints.noPci(),
     });
   }
   const group = readLinkName(join(path, 'iommu_group'));

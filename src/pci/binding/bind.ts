@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { VfioError } from '../../errors';
 import { hints } from '../../hints';
 import { blockingRead } from '../blocking-write';
+import { isDenied } from '../denylist';
 import { allowsUnprotected, getsGroupWhenProbed } from '../iommu-group';
 import { SYS } from '../paths';
-import { PCI_DRIVERS, type PciDevice, readAttribute, readLinkName } from '../sysfs';
+import { PCI_DEVICES, PCI_DRIVERS, type PciDevice, readAttribute, readLinkName } from '../sysfs';
 import { type SysfsWrite, writeSysfs } from '../sysfs-write';
 import { isVfioDriver } from '../vfio-driver';
 
@@ -35,9 +36,19 @@ export interface Change {
   readonly vfs: readonly string[];
 }
 
-/** @throws ERR_VFIO_UNAVAILABLE (no such driver), ERR_VFIO_NO_IOMMU_GROUP */
+/** @throws ERR_VFIO_UNAVAILABLE (no such driver), ERR_VFIO_NO_IOMMU_GROUP, ERR_VFIO_UNSUPPORTED (denylisted) */
 export function assertBindable(device: PciDevice, driver: string): void {
   assertDriver(driver);
+  if (driver === 'vfio-pci' && isDenied(device)) {
+    throw new VfioError(
+      'ERR_VFIO_UNSUPPORTED',
+      `vfio-pci refuses ${device.bdf}: it is denylisted`,
+      {
+        device: device.bdf,
+        hint: hints.denylist(),
+      },
+    );
+  }
   if (!isVfioDriver(driver) || device.iommuGroup !== undefined) return;
   // The kernel would say EINVAL, after the old driver is gone.
   if (allowsUnprotected() || getsGroupWhenProbed(device)) return;
@@ -47,15 +58,20 @@ export function assertBindable(device: PciDevice, driver: string): void {
   });
 }
 
-/** In another process: the kernel keeps the attribute locked while a driver is unbound. */
-export async function readDriverState({ path, driver }: PciDevice): Promise<DriverState> {
-  const text = await blockingRead(join(path, 'driver_override')).catch(() => undefined);
-  return { driver: driver ?? null, override: overrideOf(text) };
+/** The device's driver is that of `device`, the override is read now. */
+export async function readDriverState({ bdf, driver }: PciDevice): Promise<DriverState> {
+  return { driver: driver ?? null, override: await readOverride(bdf) };
 }
 
-/** For commands, which hold no device that could keep it locked. Empty where there is none. */
-export const driverOverride = ({ path }: PciDevice) =>
-  overrideOf(readAttribute(join(path, 'driver_override')));
+const overrideFile = (bdf: string) => join(PCI_DEVICES, bdf, 'driver_override');
+
+/** By another process: the kernel keeps the attribute locked while a driver is unbound. Empty where there is none. */
+export async function readOverride(bdf: string): Promise<string> {
+  return overrideOf(await blockingRead(overrideFile(bdf)).catch(() => undefined));
+}
+
+/** The same for commands, which hold no device that could keep it locked. */
+export const driverOverride = (bdf: string) => overrideOf(readAttribute(overrideFile(bdf)));
 
 const overrideOf = (text: string | undefined) =>
   text === undefined || text === '(null)' ? '' : text;

@@ -12,8 +12,9 @@ import {
   assertDriver,
   type Change,
   defaultDriverWrites,
+  driverOverride,
   driverWrites,
-  readDriverState,
+  readOverride,
 } from './bind';
 import { identityOf, isIdentity } from './records';
 import { forgetBinding, loadBinding, recordPath, savedAddresses } from './saved-bindings';
@@ -31,13 +32,8 @@ export interface Restoration extends Change {
 }
 
 /** What restoring would write: without addresses, of all devices with a record or a rule. Nothing is changed. */
-export async function planRestore(
-  addresses: readonly string[],
-  force = false,
-): Promise<Restoration[]> {
-  const plans: Restoration[] = [];
-  for (const bdf of toRestore(addresses)) plans.push(await planOne(bdf, force));
-  return plans;
+export function planRestore(addresses: readonly string[], force = false): Restoration[] {
+  return toRestore(addresses).map((bdf) => planOne(bdf, force, driverOverride(bdf)));
 }
 
 /** Give devices back; what cannot be has its error. @throws ERR_VFIO_INVALID_BDF, and as `withStateLock` */
@@ -80,7 +76,7 @@ const toRestore = (addresses: readonly string[]) => [
   ),
 ];
 
-async function planOne(bdf: string, force: boolean): Promise<Restoration> {
+function planOne(bdf: string, force: boolean, override: string): Restoration {
   const removes = rulesOf(bdf);
   const nothing = {
     ...{ bdf, from: null, to: null, writes: [], vfs: [], vfsBack: 0 },
@@ -98,7 +94,7 @@ async function planOne(bdf: string, force: boolean): Promise<Restoration> {
     const saved = loadBinding(bdf);
     // Another card has come to its address, of which the record says nothing.
     if (saved && !isIdentity(saved, device)) return { ...nothing, from, to: from, removes: left };
-    if (!saved && (await isTheKernels(device))) return { ...nothing, from, to: from };
+    if (!saved && isTheKernels(device, override)) return { ...nothing, from, to: from };
     const { before } = saved ?? { before: undefined };
     const moves = before === undefined || before.driver !== from;
     if (!force && moves) assertUnused(device);
@@ -115,7 +111,7 @@ async function planOne(bdf: string, force: boolean): Promise<Restoration> {
 
 /** The rule goes even where the device cannot, and the other way round. */
 async function restoreOne(bdf: string, force: boolean): Promise<Restoration> {
-  const plan = await planOne(bdf, force);
+  const plan = planOne(bdf, force, await readOverride(bdf));
   const kept = plan.error ?? (await failureOf(() => carryOut(plan)));
   const stayed = await failureOf(async () => removeAll(plan.removes));
   return { ...plan, removes: stayed ? [] : plan.removes, error: kept ?? stayed };
@@ -147,7 +143,6 @@ async function failureOf(action: () => Promise<void>): Promise<Error | null> {
 }
 
 /** Nobody has bound it to something else: there is nothing to restore. */
-async function isTheKernels(device: PciDevice): Promise<boolean> {
-  const { driver, override } = await readDriverState(device);
-  return override === '' && driver !== null && !isVfioDriver(driver);
+function isTheKernels({ driver }: PciDevice, override: string): boolean {
+  return override === '' && driver !== undefined && !isVfioDriver(driver);
 }

@@ -1,6 +1,7 @@
 /** A udev rule that has a device bound to a driver from its first moment at each boot. */
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { VfioError } from '../../errors';
 import { UDEV_RULES } from '../paths';
 import { listDirectory, readPciDevice } from '../sysfs';
 
@@ -18,6 +19,16 @@ const fileOf = (bdf: string) => join(UDEV_RULES, `70-vfio-${bdf}.rules`);
  */
 export function ruleFor(address: string, driver: string): UdevRule {
   const { bdf, vendor, device } = readPciDevice(address);
+  // In a rule, quotes end a value, and $ and % begin substitutions.
+  if (!/^[\w.+-]+$/.test(driver)) {
+    throw new VfioError(
+      'ERR_VFIO_INVALID_ARGUMENT',
+      `no udev rule can name ${JSON.stringify(driver)}`,
+      {
+        hint: 'bind it without a rule (--persist)',
+      },
+    );
+  }
   const id = (value: number) => `0x${value.toString(16).padStart(4, '0')}`;
   const parts = [
     'ACTION=="add", SUBSYSTEM=="pci"',

@@ -73,7 +73,9 @@ export function walkCapabilities(config: ConfigBytes, pointer: number): Capabili
 /** The list from 0x100 on (PCIe 6.0, 7.6.3): none in conventional PCI, where nothing or 0 is there. */
 export function walkExtendedCapabilities(config: ConfigBytes): CapabilityList {
   const none = [0, 0xffff_ffff];
-  if (none.includes(config.u32(EXTENDED_START))) return { entries: [], problems: [] };
+  if (none.includes(config.u32(EXTENDED_START)) || isAliased(config)) {
+    return { entries: [], problems: [] };
+  }
   const chain: Chain = {
     name: 'extended capability',
     start: EXTENDED_START,
@@ -86,4 +88,15 @@ export function walkExtendedCapabilities(config: ConfigBytes): CapabilityList {
     },
   };
   return walk(chain, EXTENDED_START);
+}
+
+/** Registers that do not change: ids, class and revision. */
+const FIXED = [0x00, 0x08];
+
+/**
+ * A bus or bridge that ignores the upper bits of the offset shows the first 256 bytes again
+ * (pci_ext_cfg_is_aliased of drivers/pci/probe.c).
+ */
+function isAliased(config: ConfigBytes): boolean {
+  return FIXED.every((offset) => config.u32(EXTENDED_START + offset) === config.u32(offset));
 }

@@ -5,7 +5,16 @@ import { SYS } from '../paths';
 import { listDirectory, type PciDevice } from '../sysfs';
 
 export interface Use {
-  readonly kind: 'mount' | 'swap' | 'claim' | 'route' | 'ssh' | 'socket' | 'display' | 'open';
+  readonly kind:
+    | 'mount'
+    | 'share'
+    | 'swap'
+    | 'claim'
+    | 'route'
+    | 'ssh'
+    | 'socket'
+    | 'display'
+    | 'open';
   /** The part of the device: `nvme0n1p2`, `eth0`, `card0`. */
   readonly name: string;
   /** A whole sentence's end: `nvme0n1p2 is mounted on /`. */

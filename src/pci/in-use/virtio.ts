@@ -13,7 +13,7 @@ export function virtioUses({ path }: PciDevice): Use[] {
     .flatMap((name): Use[] => {
       const tag = readAttribute(join(path, name, 'mount_tag'))?.replaceAll('\0', '');
       return tag
-        ? [{ kind: 'mount', name, text: `${name} shares files of the host (${tag})` }]
+        ? [{ kind: 'share', name, text: `${name} shares files of the host (${tag})` }]
         : [];
     });
 }
