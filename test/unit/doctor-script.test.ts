@@ -27,7 +27,7 @@ test('a group is freed of what nothing uses; a root disk is left to a person', (
   expect(script).not.toMatch(/^vfio bind .*0000:02:00.0/m);
   expect(script).toContain('0000:02:00.0 is in use: nvme0n1p2 is mounted on /');
   expect(script).toContain(
-    '\n# umount /dev/nvme0n1p2\n# swapoff /dev/nvme0n1p3\n# vfio bind 0000:02:00.0\n',
+    '\n# umount /dev/nvme0n1p2\n# swapoff /dev/nvme0n1p3\n# vfio bind --force 0000:02:00.0\n',
   );
 });
 

@@ -4,7 +4,7 @@
  * @kernel stock
  */
 import { execFileSync } from 'node:child_process';
-import { renameSync } from 'node:fs';
+import { existsSync, renameSync } from 'node:fs';
 import {
   type Binding,
   bindDriver,
@@ -89,6 +89,25 @@ describe('binding', () => {
     await bind(bdf);
     await binding.restore();
     expect(readPciDevice(bdf).driver).toBe('vfio-pci');
+  });
+
+  test('an open device is refused; forced, the unbind waits for the close, which does not wait for it', async () => {
+    const { bdf, path } = findDevice('edu');
+    const binding = await bindDriver(bdf);
+    const device = await openDevice(bdf);
+    // Whoever listens closes it.
+    const asked = new Promise<void>((resolve) => device.irq('req').on(() => resolve()));
+    await expect(binding.restore()).rejects.toThrow(
+      expect.objectContaining({ code: 'EBUSY', message: expect.stringContaining('is open in') }),
+    );
+    const restored = binding.restore({ force: true });
+    await asked;
+    // The kernel has the device locked now: reading these does not wait for it.
+    expect([device.sriov.numVfs, existsSync(`${path}/driver_override`)]).toEqual([0, true]);
+    expect(readPciDevice(bdf).bdf).toBe(bdf);
+    await device.close();
+    await restored;
+    expect(readPciDevice(bdf).driver).toBeUndefined();
   });
 
   test('a driver that does not take the device: it has its old one again', async () => {
