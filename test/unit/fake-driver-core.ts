@@ -17,8 +17,10 @@ let native: Record<string, string> = {};
 let refusing: string | undefined;
 let written: string[] = [];
 let refusedCounts: readonly number[] = [];
-type Errno = keyof typeof constants.errno;
-let refusal: (path: string) => Errno | undefined = () => undefined;
+let refusal: (path: string) => string | undefined = () => undefined;
+const errnos: Readonly<Record<string, number>> = constants.errno;
+/** Node.js has no name for it. */
+const EUSERS = 87;
 const vfPaths = new Map<string, string[]>();
 let interrupt: (() => void) | undefined;
 
@@ -28,7 +30,7 @@ export function bootDriverCore(drivers: Record<string, string>): void {
   refusedCounts = [];
   refusal = () => undefined;
   vfPaths.clear();
-  for (const driver of Object.values(drivers)) {
+  for (const driver of ['vfio-pci', ...Object.values(drivers)]) {
     mkdirSync(join(SYS, 'bus/pci/drivers', driver), { recursive: true });
     for (const file of ['bind', 'unbind'])
       writeFileSync(join(SYS, 'bus/pci/drivers', driver, file), '');
@@ -46,7 +48,7 @@ export function refuseVfs(...counts: number[]): void {
 }
 
 /** Writes to these paths fail so from now on. */
-export function refuseWrites(code: Errno, paths = /^/): void {
+export function refuseWrites(code: string, paths = /^/): void {
   refusal = (path) => (paths.test(path) ? code : undefined);
 }
 
@@ -62,7 +64,7 @@ export async function blockingWrite(path: string, text: string): Promise<void> {
   if (!existsSync(path)) throw Object.assign(new Error(path), { code: 'ENOENT', errno: -2 });
   const code = refusal(path);
   if (code !== undefined) {
-    throw Object.assign(new Error(path), { code, errno: -constants.errno[code] });
+    throw Object.assign(new Error(path), { code, errno: -(errnos[code] ?? EUSERS) });
   }
   const count = path.endsWith('sriov_numvfs') ? Number(text) : undefined;
   if (count !== undefined && refusedCounts.includes(count)) {

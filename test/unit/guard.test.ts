@@ -12,6 +12,10 @@ import { ROOT } from './fake-machine-paths';
 jest.mock('../../src/native', () => require('./fake-native'));
 jest.mock('../../src/pci/paths', () => require('./fake-machine-paths'));
 jest.mock('../../src/pci/blocking-write', () => require('./fake-driver-core'));
+// Taking it each time would cost a process.
+jest.mock('../../src/pci/binding/state-lock', () => ({
+  withStateLock: (change: () => Promise<unknown>) => change(),
+}));
 
 afterAll(removeMachine);
 

@@ -170,7 +170,7 @@ async function rollBack(begun: readonly BindRecord[], cause: unknown): Promise<u
       failures.push((error as Error).message);
     }
   }
-  return rolledBack(cause, failures, `vfio restore tries again; ${hints.kernelRefused()}`);
+  return rolledBack(cause, failures);
 }
 
 async function giveBack({ bdf, device, now, vfs, known, rule }: BindRecord): Promise<void> {

@@ -106,5 +106,5 @@ async function replaceVfs(pf: PciDevice, count: number, signal?: AbortSignal): P
 async function undo(before: SavedVfs, cause: unknown): Promise<unknown> {
   const failures = await bringBack(before);
   if (failures.length === 0) forgetVfs(before.pf);
-  return rolledBack(cause, failures, `vfio restore tries again; ${hints.kernelRefused()}`);
+  return rolledBack(cause, failures);
 }
