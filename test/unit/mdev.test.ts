@@ -1,14 +1,21 @@
 /** Mediated devices, made and removed in a sysfs that is made up. */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { createMdev, mdevTypes, removeMdev } from 'vfio';
+import { findDevice } from '../../src/device/bus-device';
+import { vfTokenBytes } from '../../src/device/vf-token';
 import * as files from '../../src/pci/blocking-write';
+import * as nodes from '../../src/pci/device-nodes';
 import { SYS } from './fake-paths';
 import { makeSysfs } from './fake-sysfs';
 
 jest.mock('../../src/native', () => ({ native: {} }));
 jest.mock('../../src/pci/paths', () => require('./fake-paths'));
+jest.mock('../../src/pci/device-nodes', () => ({
+  __esModule: true,
+  ...jest.requireActual('../../src/pci/device-nodes'),
+}));
 jest.mock('../../src/pci/blocking-write', () => ({
   __esModule: true,
   ...jest.requireActual('../../src/pci/blocking-write'),
@@ -91,4 +98,56 @@ test('what is not there is said to be so before anything is written', async () =
   rmSync(device, { recursive: true });
   await expect(removeMdev(UUID)).rejects.toThrow(none('ERR_VFIO_NO_DEVICE'));
   expect(written).not.toHaveBeenCalled();
+});
+
+/** Of no variant that RFC 9562 has; the kernel looks at the form only. */
+const FREE_FORM = '12345678-1234-1234-1234-123456789abc';
+
+test.each([
+  FREE_FORM,
+  '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001',
+  '0'.repeat(8) + '-0000-0000-0000-' + 'F'.repeat(12),
+])('any 32 hex digits in the form are a name and a token: %s', async (uuid) => {
+  expect(await createMdev(TYPE, uuid)).toBe(uuid.toLowerCase());
+  expect(Buffer.from(vfTokenBytes(uuid)).toString('hex')).toBe(
+    uuid.toLowerCase().replaceAll('-', ''),
+  );
+  expect(() => findDevice(uuid)).toThrow(
+    expect.objectContaining({
+      code: 'ERR_VFIO_NO_DEVICE',
+      hint: expect.stringContaining('createMdev'),
+    }),
+  );
+});
+
+test.each([
+  `{${UUID}}`,
+  UUID.replaceAll('-', ''),
+  `${UUID}0`,
+  `${UUID}\n`,
+  UUID.replace('2', 'g'),
+  5n,
+  undefined,
+])('another form is none: %p', async (uuid) => {
+  const invalid = expect.objectContaining({ name: 'VfioError', code: 'ERR_VFIO_INVALID_UUID' });
+  expect(() => vfTokenBytes(uuid as string)).toThrow(invalid);
+  if (uuid !== undefined) await expect(createMdev(TYPE, uuid as string)).rejects.toThrow(invalid);
+  await expect(removeMdev(uuid as string)).rejects.toThrow(invalid);
+});
+
+test('one that a process has open stays, unless forced', async () => {
+  const link = join(SYS, 'kernel/iommu_groups/7');
+  mkdirSync(link, { recursive: true });
+  symlinkSync(link, join(device, 'iommu_group'));
+  mkdirSync(join(SYS, 'drivers/vfio_mdev'), { recursive: true });
+  symlinkSync(join(SYS, 'drivers/vfio_mdev'), join(device, 'driver'));
+  const open = jest.spyOn(nodes, 'deviceHolders').mockReturnValue(['qemu (pid 7) by fd 3']);
+  await expect(removeMdev(UUID)).rejects.toMatchObject({
+    code: 'EBUSY',
+    message: `${UUID} is open in qemu (pid 7) by fd 3`,
+  });
+  expect(open).toHaveBeenCalledWith(expect.objectContaining({ iommuGroup: 7 }), expect.anything());
+  await removeMdev(UUID, { force: true });
+  rmSync(join(device, 'driver'));
+  rmSync(join(device, 'iommu_group'));
 });

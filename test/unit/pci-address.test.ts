@@ -28,8 +28,11 @@ test.each([
   );
 });
 
-test('what is no string is refused', () => {
-  expect(() => parseBdf(undefined as unknown as string)).toThrow(
-    expect.objectContaining({ code: 'ERR_VFIO_INVALID_BDF' }),
-  );
-});
+test.each([undefined, null, 5, 5n, Number.NaN, {}, [], Symbol('x'), () => {}])(
+  'what is no string is refused: %p',
+  (value) => {
+    expect(() => parseBdf(value as unknown as string)).toThrow(
+      expect.objectContaining({ name: 'VfioError', code: 'ERR_VFIO_INVALID_BDF' }),
+    );
+  },
+);

@@ -61,6 +61,19 @@ describe('hot reset', () => {
     expect(() => hotReset.deviceGetPciHotResetInfo(FD)).toThrow(expect.objectContaining({ code }));
   });
 
+  test.each([
+    ['more than a segment has', 0xffff_ffff, -ENOSPC],
+    ['more than it was given room for', 2, 0],
+  ])('a kernel that reports %s is not believed', (_, count, result) => {
+    answer('VFIO_DEVICE_GET_PCI_HOT_RESET_INFO', (bytes) => {
+      h.vfio_pci_hot_reset_info.view(bytes).count = count;
+      return result;
+    });
+    expect(() => hotReset.deviceGetPciHotResetInfo(FD)).toThrow(
+      expect.objectContaining({ name: 'VfioError', code: 'ERR_VFIO_MALFORMED' }),
+    );
+  });
+
   test('groups are named by their descriptors', async () => {
     let asked: unknown;
     answer('VFIO_DEVICE_PCI_HOT_RESET', (bytes) => {
