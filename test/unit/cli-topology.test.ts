@@ -1,3 +1,4 @@
+import { jsonText } from '../../src/cli/output';
 import { topologyCommand } from '../../src/cli/topology';
 import { configBytes } from '../fixtures/config-bytes';
 import * as machines from '../fixtures/machines';
@@ -132,4 +133,25 @@ test('hostile names are drawn without harm', async () => {
     expect(await topology('--format', format)).not.toMatch(/[^\P{Cc}\n]|touch pwned/u);
   }
   expect(await topology('--json')).not.toMatch(/[^\P{Cc}\n]/u);
+});
+
+test('the command line and names of others reach no terminal raw, in any form', async () => {
+  const cmdline = 'ro pcie_acs_override=\x1b[31m\u202eevil\x9b\x7f\u2066\n';
+  const ids = { 'usr/share/hwdata/pci.ids': '10de  \u202eAIDIVN\u2069\u061c\n' };
+  const { files, ...machine } = machines.overriddenAcs;
+  bootMachine({ ...machine, files: { ...files, ...ids, 'proc/cmdline': cmdline } });
+  const split = ['--split', '0000:01:00.0', '0000:01:00.1'];
+  const forms = ['text', 'dot', 'mermaid', 'svg', 'html'].map((format) => ['--format', format]);
+  for (const args of [...forms, ['--json'], split, [...split, '--json']]) {
+    const out = await topology(...args);
+    expect(out).not.toBe('');
+    expect([args, out]).toEqual([
+      args,
+      expect.not.stringMatching(/[^\P{Cc}\n]|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u),
+    ]);
+  }
+  // JSON says what was there all the same.
+  const name = 'a\u202eb\x9b\n';
+  expect(jsonText({ name })).toBe('{\n  "name": "a\\u202eb\\u009b\\n"\n}\n');
+  expect(JSON.parse(jsonText({ name }))).toEqual({ name });
 });

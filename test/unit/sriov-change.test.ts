@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { bindCommand, restoreCommand } from '../../src/cli/bind';
 import { sriovCommand } from '../../src/cli/sriov';
+import { loadVfs, saveVfs } from '../../src/pci/binding/saved-vfs';
 import { Sriov } from '../../src/pci/sriov';
 import { readPciDevice } from '../../src/pci/sysfs';
 import * as machines from '../fixtures/machines';
@@ -138,4 +139,58 @@ describe('with a VF open in a process', () => {
 test('a token is set before the VFs are there', async () => {
   expect((await run(sriovCommand, PF, '3', '--vf-token', TOKEN)).status).toBe(0);
   expect(mockOpen.mock.calls).toEqual([[PF, { vfToken: TOKEN }]]);
+});
+
+test('Sriov.setNumVfs() is the same transaction: what is refused leaves the old VFs', async () => {
+  refuseVfs(3);
+  await expect(new Sriov(PF).setNumVfs(3)).rejects.toMatchObject({ code: 'ENOSPC' });
+  expect(present()).toEqual(asBefore);
+  expect(existsSync(record)).toBe(false);
+});
+
+test('a token for the same number of VFs would reset the PF under them, while one is open', async () => {
+  const { files, links, ...machine } = machines.sriovServer;
+  bootMachine({
+    ...machine,
+    files: { ...files, 'proc/77/comm': 'dpdk\n' },
+    links: { ...links, 'proc/77/fd/5': 'dev/vfio/22' },
+  });
+  expect((await run(sriovCommand, PF, '2', '--vf-token', TOKEN)).err).toMatch(/is in use/);
+  expect(mockOpen).not.toHaveBeenCalled();
+  expect((await run(sriovCommand, PF, '2', '--vf-token', TOKEN, '--force')).err).toBe('');
+  expect(mockOpen).toHaveBeenCalledTimes(1);
+});
+
+describe('the token from a file, which no other user sees in ps', () => {
+  const file = join(STATE, 'token');
+  const fromFile = (...args: string[]) =>
+    run(sriovCommand, PF, '3', '--vf-token-file', file, ...args);
+
+  test('is taken, without the line break at its end', async () => {
+    mkdirSync(STATE, { recursive: true });
+    writeFileSync(file, `${TOKEN}\n`);
+    expect((await fromFile()).status).toBe(0);
+    expect(mockOpen.mock.calls).toEqual([[PF, { vfToken: TOKEN }]]);
+    expect((await fromFile('--vf-token', TOKEN)).err).toMatch(/given twice/);
+  });
+
+  test('that is not there, or has none', async () => {
+    expect((await fromFile()).err).toMatch(/reading the VF token from .*: ENOENT/);
+    mkdirSync(STATE, { recursive: true });
+    writeFileSync(file, 'secret');
+    const { err } = await fromFile();
+    expect(err).toMatch(/the VF token is no UUID/);
+    expect(err).not.toContain('secret');
+    expect(writes()).toEqual([]);
+  });
+});
+
+test('a record of as many VFs as a PF can have is read in full', async () => {
+  const vfs = Array.from({ length: 65_535 }, (_, i) => ({
+    bdf: `0000:${(i >> 8).toString(16).padStart(2, '0')}:${((i >> 3) & 31).toString(16).padStart(2, '0')}.${i & 7}`,
+    before: { driver: 'vfio-pci', override: 'vfio-pci' },
+  }));
+  const saved = { pf: PF, vendor: 0x8086, device: 0x10c9, vfs };
+  saveVfs(saved);
+  expect(loadVfs(PF)).toEqual(saved);
 });

@@ -58,7 +58,7 @@ export function forgetVfs(pf: string): void {
 const abandonedPfs = () => recordedAddresses(directory);
 
 /** @throws ERR_VFIO_MALFORMED */
-function loadVfs(pf: string): SavedVfs {
+export function loadVfs(pf: string): SavedVfs {
   const saved = readRecord<SavedVfs>(
     fileOf(pf),
     (record) => isIdentity(record) && areVfStates(record.vfs),
