@@ -1,5 +1,5 @@
 /** What to do about an error, by situation. One catalogue, so that an error and a diagnosis say the same. */
-import { readdirSync } from 'node:fs';
+import { statSync } from 'node:fs';
 
 export const hints = {
   modulesMissing: () =>
@@ -179,10 +179,11 @@ export const hints = {
 
 const isRoot = () => process.geteuid?.() === 0;
 
-/** undefined where /proc is not mounted, or no descriptor is left to read it by. */
+/** undefined where /proc is not mounted, or the kernel does not count them. */
 function openDescriptors(): number | undefined {
   try {
-    return readdirSync('/proc/self/fd').length;
+    // Since Linux 6.2; reading the directory would take a descriptor.
+    return statSync('/proc/self/fd').size || undefined;
   } catch {
     return undefined;
   }

@@ -32,6 +32,22 @@ const unknown = new Set([
 
 const isUnknown = (error: unknown) => unknown.has((error as NodeJS.ErrnoException).code ?? '');
 
+/** What is wrong with this process, not with the entry: no descriptor or no memory is left. */
+export function readError(
+  cause: unknown,
+  path: string,
+  { what = `reading ${path}`, device }: { what?: string; device?: string } = {},
+): VfioError {
+  const { code = 'EIO', errno, syscall } = cause as NodeJS.ErrnoException;
+  return new VfioError(code, `${what}: ${code}`, {
+    ...(errno === undefined ? {} : { errno: Math.abs(errno) }),
+    ...(syscall === undefined ? {} : { syscall }),
+    ...(code === 'EMFILE' || code === 'ENFILE' ? { hint: hints.openFiles() } : {}),
+    ...(device === undefined ? {} : { device }),
+    ...{ path, cause },
+  });
+}
+
 /** The start of a file, of `limit` bytes at most. */
 export function readStart(path: string, limit: number): Buffer {
   const fd = openSync(path, 'r');
@@ -56,7 +72,7 @@ export function readAttribute(path: string): string | undefined {
     return readStart(path, MAX_ATTRIBUTE).toString('latin1').trimEnd();
   } catch (error) {
     if (isUnknown(error)) return undefined;
-    throw error;
+    throw readError(error, path);
   }
 }
 
@@ -66,7 +82,7 @@ export function readLinkName(path: string): string | undefined {
     return basename(readlinkSync(path));
   } catch (error) {
     if (isUnknown(error)) return undefined;
-    throw error;
+    throw readError(error, path);
   }
 }
 
@@ -91,7 +107,7 @@ export function listDirectory(path: string): string[] {
     return readdirSync(path).sort();
   } catch (error) {
     if (isUnknown(error)) return [];
-    throw error;
+    throw readError(error, path);
   }
 }
 

@@ -1,5 +1,5 @@
 /** What cannot be read is unknown: never none, nor a number, nor an error without a name. */
-import { rmSync } from 'node:fs';
+import fs, { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { configCommand } from '../../src/cli/config';
@@ -230,4 +230,22 @@ test('a member of the group is found by the links of the group, on whatever bus'
     readiness: 'blocked',
     blockers: ['serial.0 (serial8250)'],
   });
+});
+
+test.each(['EMFILE', 'ENFILE'])('no descriptor is left to read by: %s', (code) => {
+  bootMachine(server);
+  const left = Object.assign(new Error(code), { code, errno: -24, syscall: 'open' });
+  for (const name of ['openSync', 'readdirSync'] as const) {
+    const spy = jest.spyOn(fs, name).mockImplementation(() => {
+      throw left;
+    });
+    const read = name === 'openSync' ? () => readPciDevice(PF) : () => iommuGroupMembers(20);
+    expect(read).toThrow(
+      expect.objectContaining({
+        ...{ name: 'VfioError', code, errno: 24 },
+        hint: expect.stringMatching(/limit of open files.*ulimit -n/),
+      }),
+    );
+    spy.mockRestore();
+  }
 });

@@ -1,8 +1,7 @@
 /** Config space as sysfs has it, of any device, whatever driver it has. */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import { VfioError } from '../../errors';
-import { readPciDevice } from '../sysfs';
+import { readError, readPciDevice } from '../sysfs';
 import { type ConfigSpace, decodeConfigSpace } from './decode';
 
 /** PCI_CFG_SPACE_EXP_SIZE: no config space is larger. */
@@ -19,9 +18,7 @@ export function readConfigBytes(address: string): Uint8Array<ArrayBuffer> {
   try {
     return readUpTo(file, MAX_SIZE);
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? 'EIO';
-    const message = `reading config space of ${bdf}: ${code}`;
-    throw new VfioError(code, message, { device: bdf, path: file, cause });
+    throw readError(cause, file, { what: `reading config space of ${bdf}`, device: bdf });
   }
 }
 
