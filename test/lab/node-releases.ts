@@ -8,6 +8,9 @@ import { cacheDirectory } from '../../src/lab/paths';
 
 const run = promisify(execFile);
 
+/** The newest of each line when this was written. */
+export const NODE_RELEASES: readonly string[] = ['20.20.2', '22.23.3', '24.21.0', '26.10.0'];
+
 /** The path of a Node binary, downloaded unless it is there. */
 export async function nodeRelease(version: string): Promise<string> {
   const directory = join(cacheDirectory(), 'node');

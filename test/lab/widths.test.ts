@@ -8,12 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { type LabCommand, startLab } from 'vfio/lab';
-import { nodeRelease } from './node-releases';
+import { NODE_RELEASES, nodeRelease } from './node-releases';
 
 jest.setTimeout(400_000);
-
-/** The newest of each line when this was written. */
-const RELEASES = ['20.20.2', '22.23.3', '24.21.0', '26.10.0'];
 
 const PROGRAM = join(__dirname, '../../build/test-guest/widths.js');
 
@@ -60,7 +57,7 @@ beforeAll(() => {
 afterAll(() => rmSync(directory, { recursive: true }));
 
 test('each accessor is one access of its width, never more, less or another', async () => {
-  const others = RELEASES.filter((release) => `v${release}` !== process.version);
+  const others = NODE_RELEASES.filter((release) => `v${release}` !== process.version);
   const binaries = [process.execPath, ...(await Promise.all(others.map(nodeRelease)))];
   const trace = join(directory, 'trace');
   let told = '';
