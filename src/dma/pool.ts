@@ -1,6 +1,6 @@
 /** Fixed-size DMA buffers for a hot path: all made beforehand, taken and given back without an allocation. */
 import { allDone } from '../all-done';
-import { closedError, VfioError } from '../errors';
+import { closedError, shown, VfioError } from '../errors';
 import { isAlignment } from './alignment';
 import type { IovaConstraints } from './iova-allocator';
 import { MIN_ALIGNMENT, type Piece, pieceOf, type SlabMemory } from './piece';
@@ -145,12 +145,13 @@ export class DmaPool implements AsyncDisposable {
    * @throws ERR_VFIO_FOREIGN_BUFFER, ERR_VFIO_NOT_TAKEN (given back before), ERR_VFIO_CLOSED
    */
   give(buffer: PoolBuffer): void {
-    if (this.buffers[buffer.index] !== buffer) {
+    const index = buffer?.index;
+    if (index === undefined || this.buffers[index] !== buffer) {
       throw new VfioError('ERR_VFIO_FOREIGN_BUFFER', 'the buffer is not of this pool', {
         hint: 'give a buffer back to the pool it was taken from',
       });
     }
-    this.giveIndex(buffer.index);
+    this.giveIndex(index);
   }
 
   /** @throws ERR_VFIO_OUT_OF_RANGE (no such index), ERR_VFIO_NOT_TAKEN (given back before), ERR_VFIO_CLOSED */
@@ -304,13 +305,13 @@ function layOut(size: number, count: number, alignment: number): PoolLayout {
     ['count', count, MOST_BUFFERS],
   ] as const) {
     if (!Number.isSafeInteger(value) || value <= 0 || value > most) {
-      throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `${name} of a pool: ${String(value)}`, {
+      throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `${name} of a pool: ${shown(value)}`, {
         hint: `an integer from 1 to ${most}`,
       });
     }
   }
   if (!isAlignment(alignment) || alignment < MIN_ALIGNMENT) {
-    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `alignment of a pool: ${String(alignment)}`, {
+    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `alignment of a pool: ${shown(alignment)}`, {
       hint: `a power of two, at least ${MIN_ALIGNMENT}`,
     });
   }
