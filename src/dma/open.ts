@@ -21,7 +21,7 @@ export interface AddressSpaceOptions {
   readonly ioPages?: 'largest' | 'single';
   /** Of iommufd: whose locked memory is limited, the user's (unless given) or the process'. Takes CAP_SYS_RESOURCE. */
   readonly accounting?: MemlockAccounting;
-  /** An open /dev/vfio/vfio or /dev/iommu, for a process without the right to; owned from now on, closed if it is unfit. */
+  /** An open /dev/vfio/vfio or /dev/iommu, for a process without the right to open it. It is duplicated: yours stays yours. */
   readonly fd?: number;
 }
 
