@@ -145,12 +145,14 @@ export class DmaPool implements AsyncDisposable {
    * @throws ERR_VFIO_FOREIGN_BUFFER, ERR_VFIO_NOT_TAKEN (given back before), ERR_VFIO_CLOSED
    */
   give(buffer: PoolBuffer): void {
-    const index = buffer?.index;
-    if (index === undefined || this.buffers[index] !== buffer) {
-      throw new VfioError('ERR_VFIO_FOREIGN_BUFFER', 'the buffer is not of this pool', {
-        hint: 'give a buffer back to the pool it was taken from',
-      });
+    let index: number;
+    // A check for undefined, which `take` returns when all are out, would cost each call.
+    try {
+      index = buffer.index;
+    } catch {
+      throw foreign();
     }
+    if (this.buffers[index] !== buffer) throw foreign();
     this.giveIndex(index);
   }
 
@@ -279,6 +281,12 @@ export class DmaPool implements AsyncDisposable {
       hint: 'it was given back before; who takes it next would share it with another',
     });
   }
+}
+
+function foreign(): VfioError {
+  return new VfioError('ERR_VFIO_FOREIGN_BUFFER', 'the buffer is not of this pool', {
+    hint: 'give a buffer back to the pool it was taken from',
+  });
 }
 
 /** By what is no integer, buffers would be lost from the list, and from their number. */
