@@ -77,6 +77,12 @@ export function errnoName(errno: number): string {
   return errnoNames.get(errno) ?? `E${errno}`;
 }
 
+/** A value of the caller's in a message. The text of an object would be the caller's code, and may throw. */
+export function shown(value: unknown): string {
+  const isObject = (typeof value === 'object' && value !== null) || typeof value === 'function';
+  return isObject ? `a value of type ${typeof value}` : String(value);
+}
+
 /** The error for a negative result of the addon. */
 export function systemError(result: number, what: string, details: VfioErrorDetails): VfioError {
   const code = errnoName(-result);

@@ -1,5 +1,5 @@
 /** A descriptor that was opened elsewhere, for a process without the right to. */
-import { check } from './errors';
+import { check, shown } from './errors';
 import { native } from './native';
 
 /**
@@ -12,7 +12,7 @@ export class GivenFd implements Disposable {
 
   /** @throws EBADF */
   constructor(fd: number) {
-    this.#fd = check(native.duplicateFd(fd), `descriptor ${fd}`, { syscall: 'fcntl' });
+    this.#fd = check(native.duplicateFd(fd), `descriptor ${shown(fd)}`, { syscall: 'fcntl' });
   }
 
   /** To ask the kernel what it is. */

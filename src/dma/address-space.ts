@@ -1,6 +1,6 @@
 /** An I/O address space: what the devices in it can reach by DMA. */
 import { throwFirst } from '../all-done';
-import { closedError, systemError, VfioError } from '../errors';
+import { closedError, shown, systemError, VfioError } from '../errors';
 import type { IovaRange } from '../ioctl/container';
 import { native } from '../native';
 import { type ArenaOptions, createArena, type DmaArena } from './arena';
@@ -90,7 +90,7 @@ export class AddressSpace implements AsyncDisposable {
       const { granule } = this.#assertReady();
       const how = checked(options);
       if (!Number.isSafeInteger(size) || size <= 0) {
-        throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `not a size in bytes: ${String(size)}`);
+        throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `not a size in bytes: ${shown(size)}`);
       }
       const whole = Math.ceil(size / granule) * granule;
       assertMemlock(whole, this.#backend.accounting);

@@ -2,7 +2,7 @@
  * Small buffers of different sizes on one mapping: the rings, queues and structures of a driver, for
  * one entry of the IOMMU and one piece of pinned memory instead of a page and a mapping for each.
  */
-import { closedError, VfioError } from '../errors';
+import { closedError, shown, VfioError } from '../errors';
 import { assertAlignment } from './alignment';
 import { FreeRuns } from './free-runs';
 import type { IovaConstraints } from './iova-allocator';
@@ -74,7 +74,8 @@ export class DmaArena implements AsyncDisposable {
    * Zeroed memory, at the lowest place that fits.
    * @throws ERR_VFIO_IOVA_SPACE if none does, ERR_VFIO_INVALID_ARGUMENT, ERR_VFIO_CLOSED
    */
-  alloc(size: number, { alignment = UNIT }: ArenaAllocOptions = {}): ArenaBuffer {
+  alloc(size: number, options?: ArenaAllocOptions): ArenaBuffer {
+    const alignment = options?.alignment ?? UNIT;
     this.#assertOpen();
     assertSize('of a buffer', size);
     assertAlignment(alignment);
@@ -135,7 +136,7 @@ export class DmaArena implements AsyncDisposable {
 
 function assertSize(what: string, size: number): void {
   if (Number.isSafeInteger(size) && size > 0) return;
-  throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `size ${what}: ${String(size)}`, {
+  throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `size ${what}: ${shown(size)}`, {
     hint: 'a positive integer',
   });
 }

@@ -1,8 +1,9 @@
 /** DMA memory that another thread of the process has mapped, divided up here. */
-import { closedError, systemError, VfioError } from '../errors';
+import { closedError, shown, systemError, VfioError } from '../errors';
 import { native } from '../native';
 import { attachRange } from '../thread-range';
 import { assertAlignment } from './alignment';
+import type { ArenaAllocOptions } from './arena';
 import { MIN_ALIGNMENT, type Piece, pieceOf, type SlabMemory } from './piece';
 import { createPool, type DmaPool, type PoolOptions } from './pool';
 
@@ -60,11 +61,12 @@ export class AttachedMemory implements Disposable {
    * two); what is in them stays as it is. A piece is never given back.
    * @throws ERR_VFIO_IOVA_SPACE if fewer are left, ERR_VFIO_INVALID_ARGUMENT, ERR_VFIO_CLOSED
    */
-  async alloc(size: number, { alignment = native.pageSize } = {}): Promise<MemoryPiece> {
+  async alloc(size: number, options?: ArenaAllocOptions): Promise<MemoryPiece> {
+    const alignment = options?.alignment ?? native.pageSize;
     if (this.#closed) throw closedError('DMA memory');
     assertAlignment(alignment);
     if (!Number.isSafeInteger(size) || size <= 0) {
-      throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `not a size in bytes: ${String(size)}`);
+      throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `not a size in bytes: ${shown(size)}`);
     }
     const from = this.iova + BigInt(this.#used);
     const at = this.#used + Number(-from & BigInt(Math.max(alignment, MIN_ALIGNMENT) - 1));

@@ -2,7 +2,8 @@
  * Dirty pages as the kernel reports them (VFIO_IOMMU_DIRTY_PAGES, VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
  * IOMMU_HWPT_GET_DIRTY_BITMAP): bit n, counted from the lowest of the first little-endian u64, is page n.
  */
-import { VfioError } from '../errors';
+import { shown, VfioError } from '../errors';
+import { isAlignment } from './alignment';
 
 /** What type1 takes in one request (DIRTY_BITMAP_PAGES_MAX): 8 TiB of 4 KiB pages, a bitmap of 256 MiB. */
 const MAX_PAGES = 2 ** 31 - 1;
@@ -149,14 +150,14 @@ export class DirtyBitmap {
 }
 
 function pagesOf(size: number, pageSize: number): number {
-  const pages = Math.ceil(size / pageSize);
-  if (!Number.isSafeInteger(Math.log2(pageSize)) || pageSize < 1) {
-    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `no page size: ${pageSize}`, {
+  if (!isAlignment(pageSize)) {
+    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `no page size: ${shown(pageSize)}`, {
       hint: 'a power of two',
     });
   }
-  if (!Number.isSafeInteger(size) || size <= 0 || pages > MAX_PAGES) {
-    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `no size for a dirty bitmap: ${size}`, {
+  const pages = Number.isSafeInteger(size) ? Math.ceil(size / pageSize) : 0;
+  if (pages <= 0 || pages > MAX_PAGES) {
+    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `no size for a dirty bitmap: ${shown(size)}`, {
       hint: `from 1 byte to ${MAX_PAGES} pages of ${pageSize} bytes`,
     });
   }

@@ -1,5 +1,5 @@
 /** Which memory devices have written to. */
-import { VfioError } from '../errors';
+import { shown, VfioError } from '../errors';
 import { native } from '../native';
 import type { DirtyTracking } from './backend';
 import { bitmapBytes, DirtyBitmap } from './dirty-bitmap';
@@ -75,5 +75,5 @@ function checkedSpan(mapping: IovaSpan, pageSize: number): IovaSpan {
   const { iova, size } = mapping ?? {};
   bitmapBytes(size, pageSize);
   if (typeof iova === 'bigint' && iova >= 0n && iova < 1n << 64n) return { iova, size };
-  throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `no IOVA: ${String(iova)}`);
+  throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `no IOVA: ${shown(iova)}`);
 }

@@ -1,5 +1,5 @@
 /** Live mappings of an address space, and what the kernel has of each. */
-import { VfioError } from '../errors';
+import { shown, VfioError } from '../errors';
 import { native } from '../native';
 import type { PreparedMapping } from './backend';
 import type { Backing } from './backing';
@@ -86,14 +86,14 @@ export class LiveMappings implements Iterable<LiveMapping> {
   /** The mapping of a handle, or at a place. @throws ERR_VFIO_INVALID_ARGUMENT */
   find(mapping: IovaSpan): LiveMapping {
     const own = handles.get(mapping);
-    const { iova, size } = mapping;
+    const { iova, size } = mapping ?? {};
     for (const live of own ? [own] : this.#mappings) {
       if (live.iova !== iova || live.size !== size) continue;
       if (isOpen(live) && this.#mappings.has(live)) return live;
     }
     throw new VfioError(
       'ERR_VFIO_INVALID_ARGUMENT',
-      `there is no mapping of ${size} bytes at IOVA 0x${iova.toString(16)}`,
+      `there is no mapping of ${shown(size)} bytes at IOVA ${typeof iova === 'bigint' ? `0x${iova.toString(16)}` : shown(iova)}`,
     );
   }
 

@@ -198,8 +198,7 @@ export class Mapper implements MappingControl {
   }
 
   async #end(live: LiveMapping): Promise<void> {
-    const { range } = live.backing;
-    if (range !== undefined) native.rangeRelease(range);
+    release(live);
     if (live.state === 'gone') return;
     try {
       await this.#unmap(live);
@@ -216,13 +215,31 @@ export class Mapper implements MappingControl {
 
   /** Nothing shares the turn. Those that wait to be closed find that they are. */
   async #endAll(): Promise<void> {
-    await allDone(
-      [...this.mappings].map((live) => {
-        const end = this.#end(live);
-        live.closing ??= end;
-        return end;
-      }),
-    );
+    const all = [...this.mappings];
+    const together = this.#unmapTogether(all);
+    const over = together.catch(() => {});
+    const ends = all.map((live) => {
+      const end = over.then(() => this.#end(live));
+      live.closing ??= end;
+      release(live);
+      return end;
+    });
+    await allDone([together, ...ends]);
+  }
+
+  /** By one request, however many there are. */
+  async #unmapTogether(all: readonly LiveMapping[]): Promise<void> {
+    const wanted = all.reduce((bytes, { mapped }) => bytes + mapped, 0);
+    if (wanted === 0 || this.#backend.physical) return;
+    let unmapped: bigint;
+    try {
+      unmapped = await this.#backend.unmapAll();
+    } catch {
+      // Then each by itself: that tells which of them cannot be unmapped.
+      return;
+    }
+    for (const live of all) live.mapped = 0;
+    if (unmapped < BigInt(wanted)) assertUnmapped(BigInt(wanted), unmapped);
   }
 
   #prepared(live: LiveMapping): PreparedMapping {
@@ -249,6 +266,11 @@ export class Mapper implements MappingControl {
 
 /** The size of memory, and the size of its pages. */
 export type Sized = Omit<PagedSpan, 'iova'>;
+
+/** The views of its memory, if the library has made it, are detached. */
+function release({ backing: { range } }: LiveMapping): void {
+  if (range !== undefined) native.rangeRelease(range);
+}
 
 function assertOpen(live: LiveMapping): void {
   if (live.closing || live.state === 'gone') throw closedError('DMA mapping');

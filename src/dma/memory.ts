@@ -1,7 +1,7 @@
 /** Memory that can be pinned: memfds, on huge pages if asked for, mapped into ranges of the addon. */
 import { constants as fsConstants, fstatSync, readFileSync, statfsSync } from 'node:fs';
 import { constants } from 'node:os';
-import { check, systemError, VfioError } from '../errors';
+import { check, shown, systemError, VfioError } from '../errors';
 import { hints } from '../hints';
 import { MEMORY_DEVICE, MEMORY_FILE, native, PROT_READ, PROT_WRITE } from '../native';
 
@@ -136,7 +136,7 @@ interface OpenFile {
 
 /** What the kernel says of a descriptor that the caller opened. @throws EBADF, EACCES */
 function openFile(fd: number): OpenFile {
-  const what = `descriptor ${String(fd)}`;
+  const what = `descriptor ${shown(fd)}`;
   if (!Number.isInteger(fd) || fd < 0 || fd > 0x7fff_ffff) {
     throw systemError(-constants.errno.EBADF, what, { syscall: 'fstat' });
   }
@@ -195,7 +195,7 @@ export function assertPages(offset: number, size: number): void {
     ['size', size, 1],
   ] as const) {
     if (whole(value) && value >= least) continue;
-    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `${name}: ${String(value)}`, {
+    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `${name}: ${shown(value)}`, {
       hint: `a multiple of the page size (${native.pageSize}), from ${least} on`,
     });
   }

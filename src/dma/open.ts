@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { VfioError } from '../errors';
+import { shown, VfioError } from '../errors';
 import { GivenFd } from '../given-fd';
 import { AddressSpace } from './address-space';
 import type { DmaBackend } from './backend';
@@ -21,7 +21,7 @@ export interface AddressSpaceOptions {
   readonly ioPages?: 'largest' | 'single';
   /** Of iommufd: whose locked memory is limited, the user's (unless given) or the process'. Takes CAP_SYS_RESOURCE. */
   readonly accounting?: MemlockAccounting;
-  /** An open /dev/vfio/vfio or /dev/iommu, for a process without the right to; owned from now on, closed if it is unfit. */
+  /** An open /dev/vfio/vfio or /dev/iommu, for a process without the right to open it. It is duplicated: yours stays yours. */
   readonly fd?: number;
 }
 
@@ -31,6 +31,9 @@ export interface AddressSpaceOptions {
  * @throws ERR_VFIO_UNAVAILABLE, EACCES, ERR_VFIO_INVALID_ARGUMENT (also for an `fd` of another kind of file)
  */
 export function openAddressSpace(options: AddressSpaceOptions = {}): AddressSpace {
+  if (typeof options !== 'object' || options === null) {
+    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `options of a space: ${shown(options)}`);
+  }
   const given = options.fd === undefined ? undefined : new GivenFd(options.fd);
   try {
     return new AddressSpace(openKernelSpace(options, given));
@@ -54,7 +57,7 @@ function openKernelSpace(options: AddressSpaceOptions, given: GivenFd | undefine
     if (value === undefined || values.includes(value)) continue;
     throw new VfioError(
       'ERR_VFIO_INVALID_ARGUMENT',
-      `option ${name} of an address space: ${String(value)}`,
+      `option ${name} of an address space: ${shown(value)}`,
       { hint: `one of ${values.join(', ')}` },
     );
   }

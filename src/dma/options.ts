@@ -1,5 +1,5 @@
 /** Options of one mapping, and usage figures of all. */
-import { VfioError } from '../errors';
+import { shown, VfioError } from '../errors';
 import type { IovaRange } from '../ioctl/container';
 import { isAlignment } from './alignment';
 import type { DmaAccess } from './backend';
@@ -62,13 +62,13 @@ const rules: Record<keyof (AllocOptions & PeerOptions), [(value: unknown) => boo
 /** A copy of them, each read once and of its type. @throws ERR_VFIO_INVALID_ARGUMENT */
 export function checked<T extends AllocOptions | PeerOptions>(options: T): T {
   if (typeof options !== 'object' || options === null) {
-    throw invalid(`options of a mapping: ${String(options)}`, 'an object');
+    throw invalid(`options of a mapping: ${shown(options)}`, 'an object');
   }
   const copy: Record<string, unknown> = {};
   for (const [name, [isValid, expected]] of Object.entries(rules)) {
     const value = options[name as keyof T];
     if (value === undefined) continue;
-    if (!isValid(value)) throw invalid(`option ${name}: ${String(value)}`, expected);
+    if (!isValid(value)) throw invalid(`option ${name}: ${shown(value)}`, expected);
     copy[name] = value;
   }
   return copy as T;
@@ -81,7 +81,7 @@ export function checkedRanges(ranges: readonly IovaRange[]): IovaRange[] {
     const { start, end } = range ?? {};
     if (isIova(start) && isIova(end) && start! <= end!) return { start: start!, end: end! };
     throw invalid(
-      `no IOVA range: ${String(start)} to ${String(end)}`,
+      `no IOVA range: ${shown(start)} to ${shown(end)}`,
       'both ends as bigints, the lower first',
     );
   });

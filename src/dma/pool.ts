@@ -1,6 +1,6 @@
 /** Fixed-size DMA buffers for a hot path: all made beforehand, taken and given back without an allocation. */
 import { allDone } from '../all-done';
-import { closedError, VfioError } from '../errors';
+import { closedError, shown, VfioError } from '../errors';
 import { isAlignment } from './alignment';
 import type { IovaConstraints } from './iova-allocator';
 import { MIN_ALIGNMENT, type Piece, pieceOf, type SlabMemory } from './piece';
@@ -145,12 +145,15 @@ export class DmaPool implements AsyncDisposable {
    * @throws ERR_VFIO_FOREIGN_BUFFER, ERR_VFIO_NOT_TAKEN (given back before), ERR_VFIO_CLOSED
    */
   give(buffer: PoolBuffer): void {
-    if (this.buffers[buffer.index] !== buffer) {
-      throw new VfioError('ERR_VFIO_FOREIGN_BUFFER', 'the buffer is not of this pool', {
-        hint: 'give a buffer back to the pool it was taken from',
-      });
+    let index: number;
+    // A check for undefined, which `take` returns when all are out, would cost each call.
+    try {
+      index = buffer.index;
+    } catch {
+      throw foreign();
     }
-    this.giveIndex(buffer.index);
+    if (this.buffers[index] !== buffer) throw foreign();
+    this.giveIndex(index);
   }
 
   /** @throws ERR_VFIO_OUT_OF_RANGE (no such index), ERR_VFIO_NOT_TAKEN (given back before), ERR_VFIO_CLOSED */
@@ -280,6 +283,12 @@ export class DmaPool implements AsyncDisposable {
   }
 }
 
+function foreign(): VfioError {
+  return new VfioError('ERR_VFIO_FOREIGN_BUFFER', 'the buffer is not of this pool', {
+    hint: 'give a buffer back to the pool it was taken from',
+  });
+}
+
 /** By what is no integer, buffers would be lost from the list, and from their number. */
 function assertStretch(start: number, count: number): void {
   if ((start | 0) === start && start >= 0 && Number.isSafeInteger(count)) return;
@@ -304,13 +313,13 @@ function layOut(size: number, count: number, alignment: number): PoolLayout {
     ['count', count, MOST_BUFFERS],
   ] as const) {
     if (!Number.isSafeInteger(value) || value <= 0 || value > most) {
-      throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `${name} of a pool: ${String(value)}`, {
+      throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `${name} of a pool: ${shown(value)}`, {
         hint: `an integer from 1 to ${most}`,
       });
     }
   }
   if (!isAlignment(alignment) || alignment < MIN_ALIGNMENT) {
-    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `alignment of a pool: ${String(alignment)}`, {
+    throw new VfioError('ERR_VFIO_INVALID_ARGUMENT', `alignment of a pool: ${shown(alignment)}`, {
       hint: `a power of two, at least ${MIN_ALIGNMENT}`,
     });
   }

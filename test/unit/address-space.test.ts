@@ -205,6 +205,21 @@ describe('a buffer of 4 GiB or more, which no ArrayBuffer holds, is refused befo
   });
 });
 
+test('a refusal of an address has the code of the rule that it breaks', async () => {
+  const { iova } = await space.alloc(2 * PAGE);
+  for (const [at, error] of [
+    [0x1234n, 'ERR_VFIO_UNALIGNED'],
+    [iova + 1n, 'ERR_VFIO_UNALIGNED'],
+    [iova + BigInt(PAGE), 'ERR_VFIO_IOVA_TAKEN'],
+    [1n << 40n, 'ERR_VFIO_IOVA_OUTSIDE'],
+    [-4096n, 'ERR_VFIO_INVALID_ARGUMENT'],
+  ] as const) {
+    await expect(space.alloc(PAGE, { iova: at })).rejects.toThrow(code(error));
+  }
+  await expect(space.mapFile(0, 0, 0)).rejects.toThrow(code('ERR_VFIO_INVALID_ARGUMENT'));
+  await expect(space.mapFile(-1, 0, PAGE)).rejects.toThrow(code('EBADF'));
+});
+
 test('an IOMMU with pages larger than those of the process gets whole ones', async () => {
   backend.current = { ...FakeBackend.newGeometry(), pageSizes: BigInt(16 * PAGE) };
   const buffers = [await space.alloc(PAGE), await space.alloc(17 * PAGE), await space.alloc(PAGE)];

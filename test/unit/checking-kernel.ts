@@ -158,6 +158,9 @@ export class CheckingKernel implements DmaBackend {
 
   async unmapAll(): Promise<bigint> {
     await this.#begin('unmap all');
+    if (!this.#iommu) throw errno('EINVAL', 'unmap all');
+    if (this.#random() < this.refusals) throw errno('EIO', 'unmap all');
+    this.refused.clear();
     let bytes = 0n;
     for (const { size } of this.mapped.values()) bytes += size;
     this.mapped.clear();

@@ -75,7 +75,11 @@ export class FakeBackend implements DmaBackend {
   }
 
   async unmapAll(): Promise<bigint> {
-    return 0n;
+    await this.gate;
+    if (this.stuck.size > 0) throw systemError(-constants.errno.EIO, 'unmap', {});
+    const bytes = [...this.mapped.values()].reduce((sum, size) => sum + size, 0n);
+    this.mapped.clear();
+    return bytes;
   }
 
   entriesLeft(): number | undefined {

@@ -154,7 +154,7 @@ export class FakeKernel {
       return this.#nextId;
     },
     rangeMap: () => 0,
-    rangeAttach: () => 0,
+    rangeAttach: (id) => (this.#ranges.has(id) ? 0 : -EBADF),
     rangeRelease: (id) => {
       const range = this.#ranges.get(id);
       if (range && !range.closed) {
@@ -289,6 +289,7 @@ export class FakeKernel {
       case requests.VFIO_IOMMU_GET_INFO:
         return this.#iommuInfo(bytes);
       case requests.VFIO_IOMMU_MAP_DMA: {
+        if (!this.#iommuSet) return -EINVAL;
         const { iova, size } = s.vfio_iommu_type1_dma_map.view(bytes);
         if (this.mappings.has(iova)) return -EEXIST;
         this.mappings.set(iova, size);

@@ -2,6 +2,7 @@
 import { constants } from 'node:os';
 import { Ioas } from '../../src/dma/ioas';
 import type { IoasDevice } from '../../src/dma/ioas-dirty';
+import { systemError } from '../../src/errors';
 import * as c from '../../src/ioctl/abi/iommufd-constants';
 import * as s from '../../src/ioctl/abi/iommufd-structs';
 import { answer, closed, FD, memoryAt } from './fake-requests';
@@ -113,6 +114,66 @@ describe('dirty tracking', () => {
     await expect(ioas.dirty.start()).rejects.toThrow(code('ERR_VFIO_UNSUPPORTED'));
     expect(one.attached).toEqual([20, IOAS]);
     await expect(dirtyPages()).rejects.toThrow(code('ERR_VFIO_INVALID_ARGUMENT'));
+  });
+});
+
+describe('what cannot be finished is undone', () => {
+  const { ENOMEM } = constants.errno;
+
+  test('a device whose tracking cannot be turned on is back on the IOAS, and the reason is told', async () => {
+    await ioas.dirty.start();
+    const device = new FakeDevice(1);
+    answer('IOMMU_HWPT_SET_DIRTY_TRACKING', () => -ENOMEM);
+    // As the kernel does with a page table that a device is on.
+    answer('IOMMU_DESTROY', (bytes) => {
+      const { id } = s.iommu_destroy.view(bytes);
+      if (id === device.attached.at(-1)) return -EBUSY;
+      destroyed.push(id);
+      return 0;
+    });
+    await expect(ioas.addDevice(device)).rejects.toThrow(code('ENOMEM'));
+    expect([device.attached, destroyed]).toEqual([[20, IOAS], [20]]);
+    answer('IOMMU_HWPT_SET_DIRTY_TRACKING', () => 0);
+    await ioas.dirty.stop();
+    await ioas.dirty.start();
+    expect(device.attached).toEqual([20, IOAS]);
+  });
+
+  test('nor does a device that cannot go back hide the reason, or count', async () => {
+    await ioas.dirty.start();
+    const device = new FakeDevice(1);
+    const attach = device.attach.bind(device);
+    device.attach = async (ptId) => {
+      if (ptId === IOAS) throw systemError(-constants.errno.EIO, 'attach', {});
+      await attach(ptId);
+    };
+    answer('IOMMU_HWPT_SET_DIRTY_TRACKING', () => -ENOMEM);
+    answer('IOMMU_DESTROY', () => -EBUSY);
+    await expect(ioas.addDevice(device)).rejects.toThrow(code('ENOMEM'));
+    answer('IOMMU_HWPT_SET_DIRTY_TRACKING', () => 0);
+    await ioas.dirty.start();
+    expect(device.attached).toEqual([20]);
+  });
+
+  test('stopping goes on to the other devices where one cannot', async () => {
+    const [stuck, other] = [new FakeDevice(1), new FakeDevice(2)];
+    await Promise.all([ioas.addDevice(stuck), ioas.addDevice(other)]);
+    await ioas.dirty.start();
+    stuck.attach = () => Promise.reject(systemError(-constants.errno.EIO, 'attach', {}));
+    await expect(ioas.dirty.stop()).rejects.toThrow(code('EIO'));
+    expect([other.attached, destroyed]).toEqual([[21, IOAS], [21]]);
+    ioas.removeDevice(stuck);
+    expect(destroyed).toEqual([21, 20]);
+  });
+
+  test('a new IOAS that cannot be set up', () => {
+    answer('IOMMU_IOAS_ALLOC', (bytes) => {
+      s.iommu_ioas_alloc.view(bytes).out_ioas_id = 9;
+      return 0;
+    });
+    answer('IOMMU_IOAS_IOVA_RANGES', () => -ENOMEM);
+    expect(() => ioas.sibling()).toThrow(code('ENOMEM'));
+    expect([destroyed, closed]).toEqual([[9], []]);
   });
 });
 

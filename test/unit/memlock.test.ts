@@ -9,13 +9,16 @@ jest.mock('../../src/native', () => require('./fake-native'));
 const KiB = 1024;
 const LIMIT = 64 * KiB;
 let status: string;
+let hasProc = true;
 
 jest.mock('node:fs', () => ({
   ...jest.requireActual('node:fs'),
-  readFileSync: (path: string) =>
-    path === '/proc/self/limits'
+  readFileSync: (path: string) => {
+    if (!hasProc) throw Object.assign(new Error('no such file'), { code: 'ENOENT' });
+    return path === '/proc/self/limits'
       ? `Limit  Soft Limit  Hard Limit  Units\nMax locked memory  ${LIMIT}  ${LIMIT}  bytes\n`
-      : status,
+      : status;
+  },
 }));
 
 /** What the kernel notes of `pinned` KiB: a container, iommufd per process, iommufd per user. */
@@ -76,4 +79,28 @@ describe('ENOMEM of the kernel', () => {
     expect(explained('user')).toEqual(hint(pinnedOfLimit(4 * KiB)));
     expect(explained('user')).toEqual(hint(memory));
   });
+});
+
+describe('without /proc', () => {
+  beforeEach(() => {
+    hasProc = false;
+  });
+  afterEach(() => {
+    hasProc = true;
+  });
+
+  test.each(['process', 'user'] as const)(
+    'the limit of a %s is unknown, and refuses nothing',
+    (by) => {
+      expect(readMemlock(by)).toBeUndefined();
+      expect(() => assertMemlock(2 ** 40, by)).not.toThrow();
+      const refusal = systemError(-constants.errno.ENOMEM, 'map', { syscall: 'ioctl' });
+      const request = { iova: 0x1000n, size: 4096, pageSize: 4096 };
+      const geometry = { iovaRanges: undefined, pageSizes: 4096n };
+      expect(explainMapError(refusal, request, geometry, [], by)).toMatchObject({
+        code: 'ENOMEM',
+        hint: expect.stringContaining('/proc/self cannot be read'),
+      });
+    },
+  );
 });

@@ -230,6 +230,23 @@ describe('close', () => {
     expect([buffer.u8.length, buffer.u32.length, buffer.u64.length]).toEqual([0, 0, 0]);
   });
 
+  test('close waits for all of its memory where a part of it fails', async () => {
+    const space = new FakeSpace();
+    const pool = await createPool(space, { size: 64 << 20, count: 3 });
+    const [first, second] = space.open;
+    const failure = new Error('it stays');
+    first!.close = () => Promise.reject(failure);
+    let isClosed = false;
+    const { close } = second!;
+    second!.close = async () => {
+      await new Promise(setImmediate);
+      await close();
+      isClosed = true;
+    };
+    await expect(pool.close()).rejects.toBe(failure);
+    expect(isClosed).toBe(true);
+  });
+
   test('a closed pool throws also when it was empty', async () => {
     const pool = await createPool(new FakeSpace(), { size: 64, count: 1 });
     pool.take();

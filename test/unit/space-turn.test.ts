@@ -198,6 +198,35 @@ test('unmapAll right after an alloc closes that, too', async () => {
   expect(space.usage()).toMatchObject({ mappings: 0, bytes: 0 });
 });
 
+test('unmapAll takes one request, and each mapping is asked for only if that is refused', async () => {
+  const unmap = jest.spyOn(backend, 'unmap');
+  const buffers = await Promise.all([1, 2, 3].map((pages) => space.alloc(pages * PAGE)));
+  const [first] = buffers;
+  const suspended = await space.map(shared(PAGE));
+  suspended.suspend();
+  await space.unmapAll();
+  expect([unmap.mock.calls.length, backend.mapped.size, suspended.closed]).toEqual([0, 0, true]);
+  expect(buffers.map(({ closed }) => closed)).toEqual([true, true, true]);
+  const [stuck, other] = [await space.alloc(PAGE), await space.alloc(PAGE)];
+  expect(stuck.iova).toBe(first!.iova);
+  backend.stuck.add(stuck.iova);
+  await expect(space.unmapAll()).rejects.toThrow(code('EIO'));
+  expect([...backend.mapped.keys()]).toEqual([stuck.iova]);
+  expect([stuck.closed, other.closed, unmap.mock.calls.length]).toEqual([true, true, 2]);
+  backend.stuck.clear();
+  await space.unmapAll();
+  expect((await space.alloc(PAGE)).iova).toBe(stuck.iova);
+});
+
+test('unmapAll that finds less than there should be is an error, and all is free', async () => {
+  const buffer = await space.alloc(2 * PAGE);
+  const other = await space.alloc(PAGE);
+  backend.mapped.delete(other.iova);
+  await expect(space.unmapAll()).rejects.toThrow(code('ENOENT'));
+  expect([buffer.closed, other.closed, backend.mapped.size]).toEqual([true, true, 0]);
+  expect((await space.alloc(3 * PAGE)).iova).toBe(buffer.iova);
+});
+
 test('what the kernel has unmapped by itself is an error, and its addresses are free', async () => {
   const buffer = await space.alloc(2 * PAGE);
   backend.mapped.delete(buffer.iova);
