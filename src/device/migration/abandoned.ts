@@ -1,5 +1,6 @@
 /** Errors of a stream that nobody waits for: one that was abandoned ends with its device, and not the process. */
 import type { Readable, Writable } from 'node:stream';
+import { types } from 'node:util';
 import { isErrno } from '../../errors';
 
 /**
@@ -24,5 +25,7 @@ export function isUnused(stream: Readable | Writable, cause: unknown): boolean {
 
 /** Of whatever a callback threw: a stream takes null and undefined for success. */
 export function asError(reason: unknown): Error {
-  return reason instanceof Error ? reason : new Error(`not an error was thrown: ${String(reason)}`);
+  return types.isNativeError(reason)
+    ? reason
+    : new Error(`not an error was thrown: ${String(reason)}`);
 }
