@@ -6,8 +6,9 @@
 
 #include <node_api.h>
 
-#include <cmath>
 #include <cstdint>
+#include <limits>
+#include <type_traits>
 
 namespace vfio {
 
@@ -92,11 +93,12 @@ private:
     return window->locate(offset, width);
   }
 
-  /// An integer of either sign, cut to the width of T: -1 is all ones.
+  /// An integer of the width of T, of either sign: -1 is all ones.
   template <class T> static bool integer(napi_env env, napi_value argument, T& value) {
     double number;
     if (napi_get_value_double(env, argument, &number) != napi_ok ||
-        !(std::fabs(number) <= 9007199254740991.0))
+        !(number >= std::numeric_limits<std::make_signed_t<T>>::min() &&
+          number <= std::numeric_limits<T>::max()))
       return false;
     const auto whole = static_cast<int64_t>(number);
     value = static_cast<T>(whole);
@@ -158,8 +160,11 @@ private:
     if (offset < 0)
       return status(env, offset);
     uint64_t value;
-    bool lossless;
-    if (napi_get_value_bigint_uint64(env, arguments[1], &value, &lossless) != napi_ok)
+    int64_t negative;
+    bool fits;
+    if (napi_get_value_bigint_uint64(env, arguments[1], &value, &fits) != napi_ok)
+      return status(env, -EINVAL);
+    if (!fits && (napi_get_value_bigint_int64(env, arguments[1], &negative, &fits) != napi_ok || !fits))
       return status(env, -EINVAL);
     return status(env, window->write(offset, value));
   }

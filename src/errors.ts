@@ -101,6 +101,10 @@ export function closedError(what: string): VfioError {
   });
 }
 
+export function invalidArgument(message: string, details: VfioErrorDetails = {}): VfioError {
+  return new VfioError('ERR_VFIO_INVALID_ARGUMENT', message, details);
+}
+
 export function isErrno(error: unknown, code: string): boolean {
   return (error as NodeJS.ErrnoException | undefined)?.code === code;
 }

@@ -48,7 +48,16 @@ export const hints = {
     'or its interrupts cannot be isolated: interrupt remapping is off',
   groupBusy: (path: string, holders: readonly string[]) =>
     `${path} can be opened once, and stays busy until the device, the group and every mapping of a ` +
-    `BAR are gone; ${holders.length > 0 ? `held by ${holders.join(', ')}` : 'fuser -v shows the holder (root sees all processes)'}`,
+    `BAR are gone; ${
+      holders.length > 0
+        ? `held by ${holders.join(', ')}`
+        : 'fuser -v shows the holder (root sees all processes); one that was killed is still ending for a ' +
+          'few seconds: try again, or openDevice(bdf, { waitMs: 5000 })'
+    }`,
+  openHere: (device: string) =>
+    `this thread has ${device} open: use the Device that openDevice() returned, or close() it first`,
+  groupInContainer: () =>
+    'the descriptor is of a group that another thread or process uses already: one group has one container',
   groupPermission: (path: string, group: number): string =>
     isRoot()
       ? hints.nodeRefused(path)

@@ -33,11 +33,11 @@ export interface RegisterAccessors {
   /** One 32-bit read per entry of `offsets` into `out`; all bounds are checked before the first.
    *  0 or a negative errno. */
   readBatch32(offsets: Uint32Array, out: Uint32Array): number;
-  /** 0 or a negative errno. `value` is an integer of either sign, cut to the width: -1 is all ones. */
+  /** 0 or a negative errno. `value` is an integer of that width, of either sign: -1 is all ones. */
   write8(offset: number, value: number): number;
   write16(offset: number, value: number): number;
   write32(offset: number, value: number): number;
-  /** One 64-bit access. Cut to 64 bits: -1n is all ones. */
+  /** One 64-bit access. `value` is of 64 bits, of either sign: -1n is all ones. */
   write64(offset: number, value: bigint): number;
   /** Two 32-bit writes, low half first. */
   write64LoHi(offset: number, lo: number, hi: number): number;

@@ -98,6 +98,8 @@ export function decodeRequest(words: ArrayLike<number>): VfRequest {
 
 /** The requests that our own VF driver makes. */
 export const encodeReset = (): number[] => [RESET];
+/** `bytes`: with FCS. */
+export const encodeSetMaxFrame = (bytes: number): number[] => [SET_MAX_FRAME, bytes];
 export const encodeSetMac = (mac: Mac): number[] => [SET_MAC, macLow(mac), macHigh(mac)];
 
 /** The answer to RESET bears no CTS, and the address that the PF gives. */
@@ -114,6 +116,13 @@ export function encodeRefusal(request: number): number[] {
   return [(request | NACK) >>> 0];
 }
 
+/**
+ * A word of its own that refuses nothing: the kernel's PF driver answers the acknowledgement of a VF that it
+ * does not know so, and DPDK's every acknowledgement.
+ */
+export const encodeBareNack = (): number[] => [NACK];
+export const isBareNack = (word: number): boolean => word === NACK;
+
 export const encodePing = (clearToSend: boolean): number[] => [
   PF_CONTROL | (clearToSend ? CTS : 0),
 ];
@@ -126,6 +135,8 @@ export function isReplyTo(request: number, word: number): boolean {
 export const isAnswer = (word: number): boolean => (word & (ACK | NACK)) !== 0;
 export const isAccepted = (reply: number): boolean => (reply & ACK) !== 0;
 export const isClearToSend = (word: number): boolean => (word & CTS) !== 0;
+/** A word of a PF that knows the VF: with CTS, or the answer to RESET, which bears none. */
+export const isFromServer = (word: number): boolean => isClearToSend(word) || isAccepted(word);
 
 /** The PF's end: one mailbox per VF. */
 export class PfMailbox {
@@ -187,6 +198,8 @@ export class PfMailbox {
 /** How long a request may take in all, and after how long it is written again. */
 const REQUEST_TIMEOUT_MS = 3000;
 const RESEND_MS = 500;
+/** The PF has written something else, perhaps over the answer. */
+const RESEND_AFTER_NACK_MS = 50;
 /** Some PFs and QEMU do not raise the VF's mailbox interrupt, so waiting looks at the bits, too. */
 const POLL_MS = 5;
 
@@ -194,6 +207,10 @@ const POLL_MS = 5;
 export class VfMailbox {
   /** PFSTS, PFACK and RSTD are cleared by reading V2PMAILBOX: seen, but not dealt with. */
   private seen = 0;
+  /** A message was acknowledged, and no bare NACK has come since. */
+  private acknowledged = false;
+  /** The PF answers every acknowledgement with a bare NACK. */
+  private nacksAcks = false;
 
   constructor(
     private readonly registers: Registers<VfRegister>,
@@ -209,8 +226,15 @@ export class VfMailbox {
     return this.inReset() || (this.seen & V2P_RSTD) !== 0;
   }
 
+  /** Another driver may have the PF now. */
   forgetReset(): void {
     this.take(V2P_RSTD);
+    this.nacksAcks = false;
+  }
+
+  /** The PF knows this VF, and answers acknowledgements with a bare NACK all the same: those are passed over. */
+  expectNacks(): void {
+    this.nacksAcks = true;
   }
 
   /** Write a request and wait for its answer, of `length` words. Other words that come are read and dropped. */
@@ -232,7 +256,9 @@ export class VfMailbox {
 
   /** A word that the PF sent on its own, if any. */
   poll(): number | undefined {
-    return this.take(V2P_PFSTS) ? this.read(1)?.[0] : undefined;
+    const expected = this.nacksAcks && this.acknowledged;
+    const word = this.take(V2P_PFSTS) ? this.read(1)?.[0] : undefined;
+    return word !== undefined && isBareNack(word) && expected ? undefined : word;
   }
 
   private async waitForReply(
@@ -240,13 +266,16 @@ export class VfMailbox {
     length: number,
     deadline: number,
   ): Promise<Uint32Array | undefined> {
-    while (Date.now() < deadline) {
+    let end = deadline;
+    while (Date.now() < end) {
       if (!this.take(V2P_PFSTS)) {
         await this.signal.wait(POLL_MS);
         continue;
       }
       const words = this.read(length);
-      if (words && isReplyTo(request, words[0]!)) return words;
+      if (!words) continue;
+      if (isReplyTo(request, words[0]!)) return words;
+      if (isBareNack(words[0]!)) end = Math.min(end, Date.now() + RESEND_AFTER_NACK_MS);
     }
     return undefined;
   }
@@ -270,7 +299,10 @@ export class VfMailbox {
     }
     const words = new Uint32Array(length);
     for (let i = 0; i < length; i++) words[i] = this.registers.read(this.word(i));
-    this.registers.write(Vf.V2PMAILBOX, V2P_ACK);
+    // Acknowledged, a bare NACK may bring the next one, and so for ever.
+    const isNack = isBareNack(words[0]!);
+    this.registers.write(Vf.V2PMAILBOX, isNack ? 0 : V2P_ACK);
+    this.acknowledged = !isNack;
     return words;
   }
 

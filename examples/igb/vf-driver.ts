@@ -5,7 +5,16 @@
 import { type Device, openDevice } from 'vfio';
 import { DriverError } from './errors';
 import { isUnicast, type Mac, macFromWords, randomMac } from './mac';
-import { encodeReset, encodeSetMac, isAccepted, isClearToSend, VfMailbox } from './mailbox';
+import {
+  encodeReset,
+  encodeSetMac,
+  encodeSetMaxFrame,
+  isAccepted,
+  isBareNack,
+  isClearToSend,
+  isFromServer,
+  VfMailbox,
+} from './mailbox';
 import type { PacketPool } from './packet-pool';
 import { assert82576, VF_DEVICE_ID } from './pci-id';
 import { createQueues, type QueuePair } from './queue-pair';
@@ -28,6 +37,8 @@ const START_MS = 3000;
 const RECOVERY_MS = 30_000;
 const WATCHDOG_MS = 100;
 const POLL_MS = 5;
+/** Bytes with FCS, and what every PF sets for a VF to begin with. */
+const MAX_FRAME = 1518;
 
 export class VfDriver implements Port {
   onActivity: () => void = () => {};
@@ -44,6 +55,7 @@ export class VfDriver implements Port {
   private readonly counters: VfCounters;
   private watchdog: NodeJS.Timeout | undefined;
   private recovering = false;
+  private asking = false;
   private closed = false;
 
   private constructor(
@@ -167,10 +179,31 @@ export class VfDriver implements Port {
 
   /** A reset of the PF raises no interrupt, so it is looked for. */
   private watch(): void {
-    if (this.recovering || this.closed) return;
+    if (this.recovering || this.asking || this.closed) return;
+    if (!this.answers() || this.mailbox.hasBeenReset()) {
+      void this.recover();
+      return;
+    }
     const word = this.mailbox.poll();
-    const forgotten = word !== undefined && !isClearToSend(word);
-    if (forgotten || !this.answers() || this.mailbox.hasBeenReset()) void this.recover();
+    if (word === undefined || isFromServer(word)) return;
+    if (isBareNack(word)) void this.ask();
+    else void this.recover();
+  }
+
+  /** Whether the PF knows this VF: a bare NACK proves nothing, as some PFs send it after every acknowledgement. */
+  private async ask(): Promise<void> {
+    this.asking = true;
+    try {
+      const [reply] = await this.mailbox.request(encodeSetMaxFrame(MAX_FRAME));
+      if (this.closed) return;
+      if (isClearToSend(reply!)) this.mailbox.expectNacks();
+      else void this.recover();
+    } catch (error) {
+      // A PF that answers nothing may be about to be reset, which is seen by other signs.
+      if (!this.closed && !(error instanceof DriverError)) this.onFailure(error);
+    } finally {
+      this.asking = false;
+    }
   }
 
   private async recover(): Promise<void> {

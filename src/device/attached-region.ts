@@ -11,6 +11,8 @@ export interface SharedRegion {
   readonly name: string;
   /** Bytes. */
   readonly size: number;
+  /** VFIO_REGION_INFO_FLAG_*. */
+  readonly flags: number;
   /** The addon's number for the mapping. */
   readonly range: number;
 }
@@ -32,16 +34,20 @@ export function attachRegion(shared: SharedRegion): AttachedRegion {
 export class AttachedRegion extends RegionAccess implements Disposable {
   readonly #range: number;
   readonly #access: RegisterAccessors;
+  #closed = false;
 
   /** Made by `attachRegion`. */
-  constructor({ device, name, size, range }: SharedRegion, access: RegisterAccessors) {
-    super(device, name, size, access, range);
+  constructor(shared: SharedRegion, access: RegisterAccessors) {
+    const { device, name, range } = shared;
+    super(device, name, shared, access, range);
     this.#range = range;
     this.#access = access;
   }
 
-  /** Let go of it, in this thread only. Idempotent. */
+  /** Let go of it, in this thread only. Idempotent: by then, the range may be attached by another. */
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#access.close();
     native.rangeRelease(this.#range);
   }

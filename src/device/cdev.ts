@@ -16,7 +16,9 @@ import { DEV_VFIO } from '../pci/paths';
 import { listDirectory } from '../pci/sysfs';
 import type { Attachment, IommufdAttachment } from './attachment';
 import type { BusDevice } from './bus-device';
+import { assertNode } from './given-node';
 import { GroupSeat } from './group-seat';
+import { Operations } from './operations';
 import { PasidGuests } from './pasid-guests';
 import { vfTokenBytes } from './vf-token';
 
@@ -30,11 +32,21 @@ export interface CdevOptions {
 
 /** The device's node, if the kernel has one for it (CONFIG_VFIO_DEVICE_CDEV). */
 export function cdevPath({ path }: { readonly path: string }): string | undefined {
-  const name = listDirectory(join(path, 'vfio-dev')).find((entry) => /^vfio\d+$/.test(entry));
+  const name = cdevName(path);
   if (name === undefined) return undefined;
   return listDirectory(join(DEV_VFIO, 'devices')).includes(name)
     ? join(DEV_VFIO, 'devices', name)
     : undefined;
+}
+
+function cdevName(path: string): string | undefined {
+  return listDirectory(join(path, 'vfio-dev')).find((entry) => /^vfio\d+$/.test(entry));
+}
+
+/** @throws ERR_VFIO_INVALID_ARGUMENT for a descriptor of another device */
+function assertOf({ name, path }: BusDevice, given: GivenFd): void {
+  const node = cdevName(path);
+  if (node !== undefined) assertNode(given, join(path, 'vfio-dev', node, 'dev'), name);
 }
 
 /**
@@ -44,6 +56,7 @@ export function cdevPath({ path }: { readonly path: string }): string | undefine
  */
 export async function openCdev(device: BusDevice, options: CdevOptions): Promise<Attachment> {
   const { vfToken, addressSpace, given } = options;
+  if (given) assertOf(device, given);
   const fd = given?.take() ?? openNode(device);
   let seat: GroupSeat | undefined;
   let attachment: CdevAttachment | undefined;
@@ -60,6 +73,7 @@ export async function openCdev(device: BusDevice, options: CdevOptions): Promise
     });
     return attachment!;
   } catch (error) {
+    await attachment?.operations.end();
     await native.closeAsync(fd);
     await (attachment?.release() ?? abandon(device, seat));
     throw error;
@@ -75,14 +89,16 @@ async function abandon(device: BusDevice, seat: GroupSeat | undefined): Promise<
 class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, PasidDevice {
   readonly fd: number;
   readonly id: number;
+  readonly operations: Operations;
   readonly #pasids: Pasids;
   readonly #guests = new PasidGuests((pasid) => this.detachPasid(pasid));
   /** Who it is to the address space. */
   readonly #member: object;
   readonly #seat: GroupSeat;
 
-  constructor(member: object, fd: number, id: number, seat: GroupSeat) {
-    this.#member = member;
+  constructor(device: BusDevice, fd: number, id: number, seat: GroupSeat) {
+    this.#member = device;
+    this.operations = new Operations(device.name);
     this.fd = fd;
     this.id = id;
     this.#seat = seat;
@@ -131,12 +147,13 @@ class CdevAttachment implements Attachment, IommufdAttachment, IoasDevice, Pasid
     await this.#seat.move(space);
   }
 
+  /** Also for the address space, which puts its devices onto other page tables. */
   attach(ptId: number, pasid?: number): Promise<number> {
-    return deviceAttachIommufdPt(this.fd, ptId, pasid);
+    return this.operations.run(() => deviceAttachIommufdPt(this.fd, ptId, pasid));
   }
 
   detach(pasid: number): Promise<void> {
-    return deviceDetachIommufdPt(this.fd, pasid);
+    return this.operations.run(() => deviceDetachIommufdPt(this.fd, pasid));
   }
 
   async attachPasid(pasid: number, space: AddressSpace): Promise<void> {

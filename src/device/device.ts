@@ -1,7 +1,7 @@
 /** A device opened through VFIO. */
 import { throwFirst } from '../all-done';
-import type { AddressSpace } from '../dma/address-space';
-import { check, closedError, isErrno, VfioError } from '../errors';
+import { AddressSpace } from '../dma/address-space';
+import { check, closedError, invalidArgument, isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
 import { VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET } from '../ioctl/abi/constants';
 import * as ioctl from '../ioctl/device';
@@ -11,7 +11,7 @@ import { native } from '../native';
 import { type ConfigSpace, decodeConfigSpace } from '../pci/config/decode';
 import { onSameBus, resetMethods } from '../pci/reset-methods';
 import { Sriov } from '../pci/sriov';
-import type { Attachment, IommufdAttachment } from './attachment';
+import { type Attachment, closeAttachment, type IommufdAttachment } from './attachment';
 import { DmaLogging } from './dma-logging';
 import { type FeatureSupport, probeFeatures } from './features';
 import { Gfx } from './gfx';
@@ -19,8 +19,10 @@ import { type AffectedDevice, affectedDevices, hotReset } from './hot-reset';
 import { type DeviceEvent, DeviceIrqs } from './irqs';
 import { LowPower } from './low-power';
 import { Migration } from './migration/migration';
+import type { UseDevice } from './operations';
 import { Region, type RegionName, regionIndices } from './region';
 import { listRegions, type RegionSummary } from './region-list';
+import { romHint } from './rom';
 import { vfTokenBytes } from './vf-token';
 
 /** PCI_COMMAND and its bus master bit (PCI 3.0, 6.2.2). */
@@ -36,17 +38,19 @@ export class Device implements AsyncDisposable {
   readonly #attachment: Attachment;
   readonly #regions = new Map<number, Region>();
   readonly #irqs: DeviceIrqs;
+  readonly #onClosed: () => void;
   /** Of the addon: a thread that ends without a close leaves no device that does DMA. */
   readonly #farewell: number | undefined;
-  /** A reset under way holds the descriptor. */
-  #resetting: Promise<void> = Promise.resolve();
+  /** Moves to other address spaces, and PASIDs, one after the other. */
+  #lastMove: Promise<void> = Promise.resolve();
   #sriov: Sriov | undefined;
   #migration: Migration | undefined;
   #closing: Promise<void> | undefined;
 
-  /** Made by `openDevice`, and owner of the attachment from then on. */
-  constructor(bdf: string, attachment: Attachment) {
+  /** Made by `openDevice`, and owner of the attachment from then on. `onClosed`: the kernel has the device back. */
+  constructor(bdf: string, attachment: Attachment, onClosed: () => void = () => {}) {
     this.bdf = bdf;
+    this.#onClosed = onClosed;
     this.#fd = attachment.fd;
     this.#attachment = attachment;
     this.info = ioctl.deviceGetInfo(this.#fd);
@@ -70,22 +74,25 @@ export class Device implements AsyncDisposable {
 
   /**
    * Put the device into another address space, which takes its DMA from then on: there is no moment
-   * without one. Mappings stay where they are.
+   * without one. Mappings stay where they are. Does nothing if it is there already.
    * @throws ERR_VFIO_UNSUPPORTED by the group interface, or with PASIDs, ERR_VFIO_OTHER_ADDRESS_SPACE
    */
   async moveTo(space: AddressSpace): Promise<void> {
     const iommufd = this.#iommufd();
-    const from = this.dma;
-    space.adopt(this);
-    // Its old space may close itself, which must not close this device.
-    from.disown(this);
-    try {
-      await iommufd.move(space);
-    } catch (error) {
-      space.disown(this);
-      from.adopt(this);
-      throw error;
-    }
+    await this.#moveInTurn(space, async () => {
+      const from = this.dma;
+      if (space === from) return;
+      space.adopt(this);
+      // Its old space may close itself, which must not close this device.
+      from.disown(this);
+      try {
+        await iommufd.move(space);
+      } catch (error) {
+        space.disown(this);
+        from.adopt(this);
+        throw error;
+      }
+    });
   }
 
   /**
@@ -95,11 +102,13 @@ export class Device implements AsyncDisposable {
    * ERR_VFIO_INVALID_ARGUMENT, ERR_VFIO_OTHER_ADDRESS_SPACE
    */
   async attachPasid(pasid: number, space: AddressSpace): Promise<void> {
-    await this.#iommufd().attachPasid(pasid, space);
+    const iommufd = this.#iommufd();
+    await this.#moveInTurn(space, () => iommufd.attachPasid(pasid, space));
   }
 
   async detachPasid(pasid: number): Promise<void> {
-    await this.#iommufd().detachPasid(pasid);
+    const iommufd = this.#iommufd();
+    await this.#moveInTurn(this.dma, () => iommufd.detachPasid(pasid));
   }
 
   /**
@@ -133,16 +142,16 @@ export class Device implements AsyncDisposable {
     this.#assertOpen();
     const index = this.#regionIndex(which);
     const known = index === undefined ? undefined : this.#regions.get(index);
-    if (known) return known;
+    if (known && !known.closed) return known;
 
     const name = typeof which === 'number' ? `region ${which}` : which;
     const info = index === undefined ? undefined : this.#regionInfo(index);
     if (index === undefined || !info || info.size === 0) {
+      const has = this.regions().map((region) => region.name ?? region.index);
+      const empty = which === 'rom' ? romHint(this.bdf) : undefined;
       throw new VfioError('ERR_VFIO_NO_REGION', `${this.bdf} has no ${name}`, {
         device: this.bdf,
-        hint: `it has ${this.regions()
-          .map((region) => region.name ?? region.index)
-          .join(', ')}`,
+        hint: empty ?? `it has ${has.join(', ')}`,
       });
     }
     const region = new Region(this.bdf, this.#fd, name, info);
@@ -175,7 +184,7 @@ export class Device implements AsyncDisposable {
     this.#migration ??= new Migration(
       this.bdf,
       this.#openFd,
-      () => this.#whileResetting(ioctl.deviceReset(this.#fd)),
+      () => this.#reset(ioctl.deviceReset),
       () => this.dma.backend !== 'noiommu',
     );
     return this.#migration;
@@ -190,7 +199,7 @@ export class Device implements AsyncDisposable {
   /** The device's own log of its DMA, if it has one. */
   get dmaLogging(): DmaLogging {
     this.#assertOpen();
-    return new DmaLogging(this.bdf, this.#openFd);
+    return new DmaLogging(this.bdf, this.#use);
   }
 
   /** By kind, or by index on other buses than PCI. @throws ERR_VFIO_NO_INTERRUPT */
@@ -208,9 +217,9 @@ export class Device implements AsyncDisposable {
   /**
    * Call `listener` at each event until the returned function is called. 'error': the device or a port
    * above it reported an uncorrectable error (AER), and the device is to be reset. 'request': the
-   * kernel asks for the device back (an unbind, an unplug), again every few seconds until it is
+   * kernel asks for the device back (an unbind, an unplug), again every 10 seconds until it is
    * closed; whoever listens has to do that.
-   * @throws ERR_VFIO_NO_INTERRUPT for 'error' of a device that is not PCI Express (before Linux 7.3)
+   * @throws ERR_VFIO_INVALID_ARGUMENT for what is no function, ERR_VFIO_NO_INTERRUPT for 'error' of a device that is not PCI Express (before Linux 7.3)
    */
   on(event: DeviceEvent, listener: IrqListener): () => void {
     this.#assertOpen();
@@ -254,7 +263,7 @@ export class Device implements AsyncDisposable {
         ...(this.#isPci && { hint: hints.busReset(onSameBus(this.bdf)) }),
       });
     }
-    await this.#whileResetting(ioctl.deviceReset(this.#fd));
+    await this.#reset(ioctl.deviceReset);
   }
 
   /** The devices that `hotReset` would reset, this among them. @throws ERR_VFIO_NO_RESET if there is no such reset */
@@ -268,8 +277,7 @@ export class Device implements AsyncDisposable {
    * @throws ERR_VFIO_NO_RESET with what is in the way, EBUSY (devices are being reset or mapped)
    */
   async hotReset(): Promise<void> {
-    this.#assertOpen();
-    await this.#whileResetting(hotReset(this.#fd, this.bdf));
+    await this.#reset((fd) => hotReset(fd, this.bdf));
   }
 
   /**
@@ -284,7 +292,7 @@ export class Device implements AsyncDisposable {
 
   /**
    * Close interrupts, mappings and the device, then, with the last device in it, group and
-   * container: when it resolves, the group is free. Idempotent.
+   * container, once all that is under way has ended: when it resolves, the group is free. Idempotent.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -305,14 +313,34 @@ export class Device implements AsyncDisposable {
     this.config.write16(PCI_COMMAND, op === 'set' ? others | PCI_COMMAND_MASTER : others);
   }
 
-  async #whileResetting(reset: Promise<void>): Promise<void> {
-    this.#resetting = reset.catch(() => {});
-    await reset;
+  async #reset(request: (fd: number) => Promise<void>): Promise<void> {
+    await this.#use(request);
     if (!this.closed) this.#restoreRegions();
   }
 
+  /** All of them, also if one fails. */
   #restoreRegions(): void {
-    for (const region of this.#regions.values()) region.restore();
+    const failed: unknown[] = [];
+    for (const region of this.#regions.values()) {
+      try {
+        if (!region.closed) region.restore();
+      } catch (error) {
+        failed.push(error);
+      }
+    }
+    if (failed.length > 0) throw failed[0];
+  }
+
+  async #moveInTurn(space: AddressSpace, move: () => Promise<void>): Promise<void> {
+    if (!(space instanceof AddressSpace)) {
+      throw invalidArgument(`not an address space: ${typeof space}`, { device: this.bdf });
+    }
+    const moved = this.#lastMove.then(() => {
+      if (space.closed) throw closedError('address space');
+      return this.#use(move);
+    });
+    this.#lastMove = moved.catch(() => {});
+    await moved;
   }
 
   async #close(): Promise<void> {
@@ -325,12 +353,11 @@ export class Device implements AsyncDisposable {
     ];
     // Whichever of them fails, the others and the device are closed.
     const ended = await Promise.allSettled(parts.map(async (close) => close()));
-    await this.#resetting;
+    await this.#attachment.operations.end();
     if (this.#farewell !== undefined) native.farewellCancel(this.#farewell);
-    const closed = await native.closeAsync(this.#fd);
-    this.dma.disown(this);
-    await this.#attachment.release();
-    check(closed, `close ${this.bdf}`, { syscall: 'close', device: this.bdf });
+    const release = closeAttachment(this.bdf, this.#attachment, () => this.dma.disown(this));
+    ended.unshift(...(await Promise.allSettled([release])));
+    this.#onClosed();
     throwFirst(ended);
   }
 
@@ -392,6 +419,11 @@ export class Device implements AsyncDisposable {
   readonly #openFd = (): number => {
     this.#assertOpen();
     return this.#fd;
+  };
+
+  readonly #use: UseDevice = async (request) => {
+    this.#assertOpen();
+    return this.#attachment.operations.run(() => request(this.#fd));
   };
 
   #assertOpen(): void {

@@ -4,15 +4,16 @@ import type { IovaSpan } from '../dma/mapping';
 import { isErrno, VfioError } from '../errors';
 import * as ioctl from '../ioctl/device-features';
 import { native } from '../native';
+import type { UseDevice } from './operations';
 
 export class DmaLogging {
   readonly #device: string;
-  readonly #fd: () => number;
+  readonly #use: UseDevice;
 
   /** Made by the device. */
-  constructor(device: string, fd: () => number) {
+  constructor(device: string, use: UseDevice) {
     this.#device = device;
-    this.#fd = fd;
+    this.#use = use;
   }
 
   /**
@@ -23,7 +24,9 @@ export class DmaLogging {
   async start(ranges: readonly IovaSpan[], pageSize = native.pageSize): Promise<number> {
     const wanted = ranges.map(({ iova, size }) => ({ iova, length: BigInt(size) }));
     try {
-      return Number(await ioctl.deviceFeatureDmaLoggingStart(this.#fd(), pageSize, wanted));
+      return Number(
+        await this.#use((fd) => ioctl.deviceFeatureDmaLoggingStart(fd, pageSize, wanted)),
+      );
     } catch (error) {
       if (!isErrno(error, 'ENOTTY')) throw error;
       throw new VfioError('ERR_VFIO_UNSUPPORTED', `${this.#device} has no log of its DMA`, {
@@ -37,11 +40,11 @@ export class DmaLogging {
   /** What the device wrote to of `range` since the start or the last call. After an error, take all for dirty. */
   async read({ iova, size }: IovaSpan, pageSize = native.pageSize): Promise<DirtyBitmap> {
     const range = { iova, length: BigInt(size) };
-    const bytes = await ioctl.deviceFeatureDmaLoggingReport(this.#fd(), range, pageSize);
+    const bytes = await this.#use((fd) => ioctl.deviceFeatureDmaLoggingReport(fd, range, pageSize));
     return new DirtyBitmap({ iova, size, pageSize, bytes });
   }
 
   async stop(): Promise<void> {
-    await ioctl.deviceFeatureDmaLoggingStop(this.#fd());
+    await this.#use((fd) => ioctl.deviceFeatureDmaLoggingStop(fd));
   }
 }

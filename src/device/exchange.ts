@@ -3,12 +3,12 @@ import type { NativeAccessors, RegisterAccessors } from '../native';
 
 /** The same accessors; `exchange` stays here, where nobody can transfer it. */
 export function exchanging(native: NativeAccessors): RegisterAccessors {
-  const { exchange, exchangeRead32, exchangeWrite32 } = native;
+  const { exchange, exchangeRead32, exchangeWrite32, ...accessors } = native;
   const at = new Uint32Array(exchange, 0, 1);
   const word = new Uint32Array(exchange, 4, 1);
   const error = new Int32Array(exchange, 8, 1);
   return {
-    ...native,
+    ...accessors,
     read32(offset) {
       if (!is32BitOffset(offset)) return native.read32(offset);
       at[0] = offset;

@@ -1,7 +1,7 @@
 /** The place of an IOMMU group in an address space of iommufd. */
 import { AddressSpace } from '../dma/address-space';
 import { Ioas } from '../dma/ioas';
-import { VfioError } from '../errors';
+import { closedError, VfioError } from '../errors';
 import { hints } from '../hints';
 
 /** Seats taken, by group. */
@@ -30,6 +30,8 @@ export class GroupSeat {
     group: number | undefined,
     given: AddressSpace | undefined,
   ): Promise<GroupSeat> {
+    // Waiting for the very space that is given would be for ever: it waits for what is being opened in it.
+    if (given?.closed) throw closedError('address space');
     const old = group === undefined ? undefined : seats.get(group);
     if (group !== undefined && old?.space.closed) {
       // It has devices of the group until it is done.

@@ -1,5 +1,7 @@
 /** An IOMMU group opened for user space (/dev/vfio/N). */
 import { constants as fsConstants } from 'node:fs';
+import { join } from 'node:path';
+import { throwFirst } from '../all-done';
 import { AddressSpace } from '../dma/address-space';
 import { Container } from '../dma/container';
 import { closedError, isErrno, systemError, VfioError } from '../errors';
@@ -10,7 +12,8 @@ import { groupGetDeviceFd, groupGetStatus } from '../ioctl/group';
 import { native } from '../native';
 import { findHolders } from '../pci/holders';
 import { blockingMembers, isUnprotected } from '../pci/iommu-group';
-import { DEV_VFIO } from '../pci/paths';
+import { DEV_VFIO, SYS } from '../pci/paths';
+import { assertNode } from './given-node';
 
 export interface GroupOptions {
   /** Without one, the group gets one of its own. */
@@ -107,7 +110,7 @@ export class Group {
       this.space.assertUsable();
       return fd;
     } catch (error) {
-      native.close(fd);
+      await native.closeAsync(fd);
       throw error;
     }
   }
@@ -123,16 +126,18 @@ export class Group {
     await this.space.join(this, () => this.#container.attachGroup(this.#fd));
   }
 
+  /** All of it, whichever part fails: the kernel takes out of the container what is not detached. */
   async #close(): Promise<void> {
     await this.#attached.catch(() => {});
-    try {
-      await this.space.leave(this, () => this.#container.detachGroup(this.#fd));
-    } finally {
-      native.close(this.#fd);
-      openGroups.delete(this.id);
-      // A space that closes its devices itself is waiting for this one.
-      if (this.#ownsSpace && !this.space.closed) await this.space.close();
+    const left = this.space.leave(this, () => this.#container.detachGroup(this.#fd));
+    const ends = await Promise.allSettled([left]);
+    await native.closeAsync(this.#fd);
+    openGroups.delete(this.id);
+    // A space that closes its devices itself is waiting for this one.
+    if (this.#ownsSpace && !this.space.closed) {
+      ends.push(...(await Promise.allSettled([this.space.close()])));
     }
+    throwFirst(ends);
   }
 
   static async #open(id: number, { addressSpace, given, unsafe }: GroupOptions): Promise<Group> {
@@ -162,8 +167,11 @@ function containerOf(space: AddressSpace): Container {
   );
 }
 
+/** Synchronous: between the check for an open group and its entry there, no other may open it. */
 function openViable(id: number, given: GivenFd | undefined, unsafe: 'noiommu' | undefined): number {
-  const path = `${DEV_VFIO}/${unsafe ? `${unsafe}-` : ''}${id}`;
+  const name = `${unsafe ? `${unsafe}-` : ''}${id}`;
+  const path = `${DEV_VFIO}/${name}`;
+  if (given) assertNode(given, join(SYS, 'class/vfio', name, 'dev'), `IOMMU group ${id}`);
   const fd = given?.take() ?? native.open(path, fsConstants.O_RDWR);
   if (fd < 0) throw openError(fd, id, path);
   try {

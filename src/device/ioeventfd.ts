@@ -1,7 +1,5 @@
 /** Writes to a device that the kernel makes whenever an eventfd is signaled. */
-
 import { deviceIoeventfd, type IoeventfdWidth, type IoeventfdWrite } from '../ioctl/ioeventfd';
-import type { EventfdHandle } from '../irq/eventfd';
 
 export interface IoeventfdOptions {
   /** Bytes from the start of the region, a multiple of the width. */
@@ -15,25 +13,33 @@ export interface IoeventfdOptions {
 export class Ioeventfd implements Disposable {
   readonly #deviceFd: number;
   readonly #write: IoeventfdWrite;
+  readonly #onClose: (closed: Ioeventfd) => void;
   #active = true;
 
-  /** `base`: where the region is in the device's file. */
+  /** `write`: where in the device's file, and what. */
   constructor(
     deviceFd: number,
-    base: number,
-    { offset, width, value }: IoeventfdOptions,
-    { fd }: EventfdHandle,
+    write: IoeventfdWrite,
+    eventfd: number,
+    onClose: (closed: Ioeventfd) => void,
   ) {
     this.#deviceFd = deviceFd;
-    this.#write = { offset: base + offset, width, data: BigInt.asUintN(width, BigInt(value)) };
-    deviceIoeventfd(deviceFd, this.#write, fd);
+    this.#write = write;
+    this.#onClose = onClose;
+    deviceIoeventfd(deviceFd, write, eventfd);
   }
 
-  /** The eventfd is a counter like any other again. Idempotent. */
+  /** The eventfd is a counter like any other again. Idempotent; after an error, it can be closed again. */
   close(): void {
     if (!this.#active) return;
-    this.#active = false;
     deviceIoeventfd(this.#deviceFd, this.#write, -1);
+    this.forget();
+  }
+
+  /** Called by the region as it closes: the kernel drops it with the device. */
+  forget(): void {
+    this.#active = false;
+    this.#onClose(this);
   }
 
   [Symbol.dispose](): void {

@@ -3,9 +3,12 @@ import { isErrno, VfioError } from '../errors';
 import { VFIO_DEVICE_FLAGS_PCI } from '../ioctl/abi/constants';
 import { type DeviceInfo, deviceGetIrqInfo, type IrqInfo } from '../ioctl/device';
 import { Irq, type IrqKind, type IrqListener, type IrqName, irqIndices } from '../irq/irq';
+import { assertFunction } from '../irq/listeners';
 
 /** 'error' is ERR, 'request' REQ. */
 export type DeviceEvent = 'error' | 'request';
+
+const eventIrqs: Readonly<Record<DeviceEvent, IrqKind>> = { error: 'err', request: 'req' };
 
 export class DeviceIrqs {
   readonly #bdf: string;
@@ -57,7 +60,8 @@ export class DeviceIrqs {
   }
 
   on(event: DeviceEvent, listener: IrqListener): () => void {
-    const irq = this.get(event === 'error' ? 'err' : 'req');
+    assertFunction(listener, 'the listener');
+    const irq = this.get(eventIrqs[event] ?? event);
     enableQuietly(irq);
     return irq.on(listener);
   }

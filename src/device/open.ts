@@ -1,18 +1,21 @@
 import { existsSync } from 'node:fs';
 import { release } from 'node:os';
-import type { AddressSpace } from '../dma/address-space';
+import { setTimeout as delay } from 'node:timers/promises';
+import { AddressSpace } from '../dma/address-space';
 import { Container, IOMMUFD_PATH } from '../dma/container';
-import { closedError, VfioError } from '../errors';
+import { closedError, invalidArgument, isErrno, VfioError } from '../errors';
 import { GivenFd } from '../given-fd';
 import { hints } from '../hints';
-import { native } from '../native';
 import { findHolders } from '../pci/holders';
 import { blockingMembers } from '../pci/iommu-group';
-import type { Attachment } from './attachment';
+import { type Attachment, closeAttachment } from './attachment';
 import { type BusDevice, findDevice, hasVfioDriver } from './bus-device';
 import { cdevPath, openCdev } from './cdev';
 import { Device } from './device';
 import { Group } from './group';
+import { Place } from './open-devices';
+import { keepingOpen } from './open-in';
+import { Operations } from './operations';
 import { vfTokenBytes } from './vf-token';
 
 export interface OpenOptions {
@@ -32,27 +35,46 @@ export interface OpenOptions {
   readonly fds?: { readonly group: number } | { readonly device: number };
   /** Without an IOMMU: devices reach all memory, addresses are physical. Root only; taints the kernel. */
   readonly unsafe?: 'noiommu';
+  /**
+   * For how many milliseconds to wait for a device that is in use (EBUSY): a process that was killed holds
+   * it until the kernel has reset the device, for some seconds. 0 unless given.
+   */
+  readonly waitMs?: number;
 }
 
 /**
  * Open a PCI device that is bound to vfio-pci (see `bindDriver`), by its address; a mediated device by
  * its UUID, or a platform device by its name in sysfs. Bus master is off. When the kernel
  * asks for the device back (an unbind, or VFs that are to go), it is closed, unless somebody listens
- * to `device.irq('req')` and so takes that upon himself.
+ * by `device.on('request')` and so takes that upon himself. In one thread, a device is open once.
  * @throws VfioError: ERR_VFIO_INVALID_BDF, ERR_VFIO_INVALID_UUID, ERR_VFIO_NO_DEVICE,
  * ERR_VFIO_NOT_BOUND, ERR_VFIO_NO_IOMMU_GROUP, ERR_VFIO_UNAVAILABLE, ERR_VFIO_GROUP_NOT_VIABLE,
  * ERR_VFIO_OTHER_ADDRESS_SPACE, EBUSY (in use), EACCES (permission, or the VF token), EINVAL (a
  * token that is not taken)
  */
 export async function openDevice(address: string, options: OpenOptions = {}): Promise<Device> {
-  const { fds } = options;
+  const { fds, waitMs = 0, addressSpace } = options;
   const given = fds && new GivenFd('group' in fds ? fds.group : fds.device);
   try {
-    return await open(address, options, given);
+    if (!(waitMs >= 0)) throw invalidArgument(`not a time in milliseconds: ${String(waitMs)}`);
+    if (addressSpace !== undefined && !(addressSpace instanceof AddressSpace)) {
+      throw invalidArgument(`not an address space: ${typeof addressSpace}`);
+    }
+    for (const deadline = Date.now() + waitMs; ; ) {
+      try {
+        return await open(address, options, given);
+      } catch (error) {
+        // A descriptor is closed by the first try.
+        if (given || !isErrno(error, 'EBUSY') || Date.now() >= deadline) throw error;
+      }
+      await delay(RETRY_MS);
+    }
   } finally {
     given?.[Symbol.dispose]();
   }
 }
+
+const RETRY_MS = 50;
 
 async function open(
   address: string,
@@ -60,17 +82,45 @@ async function open(
   given: GivenFd | undefined,
 ): Promise<Device> {
   const device = findDevice(address);
-  const { vfToken } = options;
+  const { vfToken, addressSpace } = options;
   if (vfToken !== undefined) vfTokenBytes(vfToken);
-  if (options.addressSpace?.closed) throw closedError('address space');
+  if (addressSpace?.closed) throw closedError('address space');
   assertBound(device);
   const attach = interfaceFor(device, options) === 'iommufd' ? attachCdev : attachGroup;
-  const attachment = await attach(device, options, given);
+  const place = await Place.take(device.name);
   try {
-    return new Device(device.name, attachment);
+    const opening = () => openAttached(device, place, () => attach(device, options, given));
+    return await (addressSpace ? keepingOpen(addressSpace, opening) : opening());
   } catch (error) {
-    await native.closeAsync(attachment.fd);
-    await attachment.release();
+    place.leave();
+    throw error;
+  }
+}
+
+async function openAttached(
+  { name }: BusDevice,
+  place: Place,
+  attach: () => Promise<Attachment>,
+): Promise<Device> {
+  const attachment = await attach();
+  const device = await construct(name, attachment, () => place.leave());
+  if (attachment.space.closed) {
+    await device.close();
+    throw closedError('address space');
+  }
+  place.hold(device);
+  return device;
+}
+
+async function construct(
+  name: string,
+  attachment: Attachment,
+  onClosed: () => void,
+): Promise<Device> {
+  try {
+    return new Device(name, attachment, onClosed);
+  } catch (error) {
+    await closeAttachment(name, attachment);
     throw error;
   }
 }
@@ -121,7 +171,7 @@ async function attachCdev(
   given: GivenFd | undefined,
 ): Promise<Attachment> {
   return openCdev(device, { vfToken, addressSpace, given }).catch((error) => {
-    throw explain(error, device);
+    throw explain(error, device, vfToken);
   });
 }
 
@@ -137,31 +187,50 @@ async function attachGroup(
       hint: hints.noIommuGroup(),
     });
   }
-  const group = await Group.acquire(device.iommuGroup, { addressSpace, unsafe, given });
+  const options = { addressSpace, unsafe, given };
+  const group = await Group.acquire(device.iommuGroup, options).catch((error) => {
+    throw explain(error, device, vfToken);
+  });
   try {
     const name = vfToken === undefined ? device.name : `${device.name} vf_token=${vfToken}`;
-    const fd = await group.getDeviceFd(name);
-    return { fd, space: group.space, release: () => group.release() };
+    const fd = await keepingOpen(group.space, () => group.getDeviceFd(name));
+    const operations = new Operations(device.name);
+    return { fd, space: group.space, operations, release: () => group.release() };
   } catch (error) {
     await group.release();
-    throw explain(error, device);
+    throw explain(error, device, vfToken);
   }
 }
 
+/** The requests that take a VF token. */
+const ATTACHES: ReadonlySet<string> = new Set([
+  'VFIO_GROUP_GET_DEVICE_FD',
+  'VFIO_DEVICE_BIND_IOMMUFD',
+]);
+
 /** Only dmesg tells what the kernel meant by its errno. */
-function explain(error: unknown, device: BusDevice): unknown {
+function explain(error: unknown, device: BusDevice, vfToken: string | undefined): unknown {
   const { name, iommuGroup } = device;
   if (!(error instanceof VfioError) || error.syscall !== 'ioctl') return error;
   const { code, message, errno, syscall, ioctl, path, cause } = error;
   const details = { errno, syscall, ioctl, path, device: name, cause };
   switch (code) {
     case 'EACCES':
+      if (!ATTACHES.has(ioctl ?? '')) break;
       return new VfioError(code, message, { ...details, hint: hints.tokenRequired() });
     case 'EINVAL': {
+      if (ioctl === 'VFIO_GROUP_SET_CONTAINER') {
+        return new VfioError('EBUSY', `IOMMU group ${iommuGroup} is in use`, {
+          ...details,
+          hint: hints.groupInContainer(),
+        });
+      }
+      if (!ATTACHES.has(ioctl ?? '')) break;
       const node = ioctl === 'VFIO_DEVICE_BIND_IOMMUFD' ? cdevPath(device) : undefined;
       const holders = node === undefined ? [] : findHolders(node);
       if (node === undefined || holders.length === 0) {
-        return new VfioError(code, message, { ...details, hint: hints.tokenNotTaken() });
+        const hint = vfToken === undefined ? error.hint : hints.tokenNotTaken();
+        return new VfioError(code, message, { ...details, hint });
       }
       // A character device can be opened by many, but bound once.
       return new VfioError('EBUSY', `${node} is in use`, {
@@ -180,7 +249,6 @@ function explain(error: unknown, device: BusDevice): unknown {
         hint: hints.groupNotViable(iommuGroup, blockers),
       });
     }
-    default:
-      return new VfioError(code, message, { ...details, hint: error.hint });
   }
+  return new VfioError(code, message, { ...details, hint: error.hint });
 }

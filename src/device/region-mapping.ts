@@ -86,7 +86,7 @@ export class RegionMapping {
       const access = this.#opened(native.rangeRegisters(range, 0, length));
       return { start, end: start + length, access };
     });
-    return sparseAccess(parts, kernel);
+    return sparseAccess(parts, kernel, size);
   }
 
   #opened(access: NativeAccessors | number): RegisterAccessors {

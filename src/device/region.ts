@@ -1,11 +1,10 @@
 /** A region of a device: a BAR, the expansion ROM, config space, VGA. */
-import { constants } from 'node:os';
 import { declarePeer } from '../dma/peer-region';
-import { check, VfioError } from '../errors';
+import { check, invalidArgument, isErrno, VfioError } from '../errors';
 import * as abi from '../ioctl/abi/constants';
 import type { RegionInfo } from '../ioctl/device';
 import { deviceFeatureDmaBuf } from '../ioctl/device-features';
-import type { EventfdHandle } from '../irq/eventfd';
+import { type EventfdHandle, eventfdOf } from '../irq/eventfd';
 import { native } from '../native';
 import type { SharedRegion } from './attached-region';
 import { Ioeventfd, type IoeventfdOptions } from './ioeventfd';
@@ -33,6 +32,7 @@ export class Region extends RegionAccess {
   readonly #device: string;
   readonly #deviceFd: number;
   readonly #fileOffset: number;
+  readonly #flags: number;
   readonly #mapping: RegionMapping;
   readonly #ioeventfds = new Set<Ioeventfd>();
   #closed = false;
@@ -40,12 +40,13 @@ export class Region extends RegionAccess {
   /** Made by the device. */
   constructor(device: string, deviceFd: number, name: string, info: RegionInfo) {
     const mapping = new RegionMapping(`${name} of ${device}`, deviceFd, info);
-    super(device, name, info.size, mapping.access, mapping.wholeRange);
+    super(device, name, info, mapping.access, mapping.wholeRange);
     this.index = info.index;
     this.#index = info.index;
     this.#device = device;
     this.#deviceFd = deviceFd;
     this.#fileOffset = info.offset;
+    this.#flags = info.flags;
     this.#mapping = mapping;
     declarePeer(this, {
       size: info.size,
@@ -64,8 +65,10 @@ export class Region extends RegionAccess {
    * registers with side effects. Returns how many were read.
    */
   readBytes(offset: number, into: Uint8Array): number {
-    this.#assertInside(offset, into.length);
-    const what = `reading ${into.length} bytes of ${this.name}`;
+    // Not what the array says of itself: as many bytes as the kernel would write.
+    const length = bytesOf(into);
+    this.#assertInside(offset, length);
+    const what = `reading ${length} bytes of ${this.name}`;
     const details = { syscall: 'pread', device: this.#device };
     return check(native.pread(this.#deviceFd, into, this.#fileOffset + offset), what, details);
   }
@@ -86,7 +89,8 @@ export class Region extends RegionAccess {
     if (this.#closed) throw this.closedError();
     const range = this.#mapping.wholeRange;
     if (range === undefined) throw this.#notWhole();
-    return { device: this.#device, name: this.name, size: this.size, range };
+    const flags = this.#flags;
+    return { device: this.#device, name: this.name, size: this.size, flags, range };
   }
 
   /**
@@ -106,10 +110,22 @@ export class Region extends RegionAccess {
    * a write that is there already, ENOSPC from 1000 on
    */
   ioeventfd(eventfd: EventfdHandle, options: IoeventfdOptions): Ioeventfd {
-    const width = options.width / 8;
-    this.#assertInside(options.offset, width);
-    if (options.offset % width !== 0) this.fail(-constants.errno.EINVAL, options.offset, width);
-    const ioeventfd = new Ioeventfd(this.#deviceFd, this.#fileOffset, options, eventfd);
+    const { offset, width: bits, value } = options;
+    const fd = eventfdOf(eventfd);
+    if (![8, 16, 32, 64].includes(bits)) {
+      throw invalidArgument(`not a width in bits: ${String(bits)}`, { device: this.#device });
+    }
+    if (typeof value !== 'bigint' && !Number.isSafeInteger(value)) {
+      throw invalidArgument(`not a value to write: ${String(value)}`, { device: this.#device });
+    }
+    const width = bits / 8;
+    this.#assertInside(offset, width);
+    if (offset % width !== 0) throw this.unaligned(offset, width);
+    const data = BigInt.asUintN(bits, BigInt(value));
+    const write = { offset: this.#fileOffset + offset, width: bits, data };
+    const ioeventfd = new Ioeventfd(this.#deviceFd, write, fd, (closed) =>
+      this.#ioeventfds.delete(closed),
+    );
     this.#ioeventfds.add(ioeventfd);
     return ioeventfd;
   }
@@ -120,12 +136,30 @@ export class Region extends RegionAccess {
     this.#mapping.restore();
   }
 
-  /** Called by the device as it closes. The mapping is gone at once. */
+  /** Whether its mapping is gone. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /**
+   * Let go of the mapping and the ioeventfds at once; the device closes its regions itself. It goes on
+   * without, and gives a new one when it is asked for the region again. Idempotent.
+   */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    for (const ioeventfd of this.#ioeventfds) ioeventfd.close();
+    const failed: unknown[] = [];
+    for (const ioeventfd of [...this.#ioeventfds]) {
+      try {
+        ioeventfd.close();
+      } catch (error) {
+        ioeventfd.forget();
+        // An unplugged device has none any more.
+        if (!isErrno(error, 'EIO') && !isErrno(error, 'ENODEV')) failed.push(error);
+      }
+    }
     this.#mapping.close();
+    if (failed.length > 0) throw failed[0];
   }
 
   #wholeAddress(): bigint {
@@ -150,7 +184,18 @@ export class Region extends RegionAccess {
 
   #assertInside(offset: number, length: number): void {
     if (this.#closed) throw this.closedError();
-    if (Number.isSafeInteger(offset) && offset >= 0 && offset + length <= this.size) return;
+    const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(length);
+    if (whole && offset >= 0 && length >= 0 && offset + length <= this.size) return;
     throw this.outOfRange(offset, length);
   }
+}
+
+const byteLength = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  'byteLength',
+)!.get!;
+
+function bytesOf(into: Uint8Array): number {
+  if (ArrayBuffer.isView(into) && into instanceof Uint8Array) return byteLength.call(into);
+  throw invalidArgument('what is read goes into a Uint8Array');
 }

@@ -19,14 +19,15 @@ interface Pending {
 export class EventQueue implements AsyncIterableIterator<IrqEvent> {
   readonly #pending = new Map<number, Pending>();
   readonly #waiting: Waiter[] = [];
-  readonly #onEnd: () => void;
+  readonly #onEnd: (left: readonly IrqEvent[]) => void;
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort = () => this.end();
   /** Called when the consumer comes back for the next event. */
   #handling: Array<() => void> = [];
   #ended = false;
 
-  constructor(signal: AbortSignal | undefined, onEnd: () => void) {
+  /** `onEnd` is called with the events that a consumer leaves behind, if it leaves before the end. */
+  constructor(signal: AbortSignal | undefined, onEnd: (left: readonly IrqEvent[]) => void) {
     this.#signal = signal;
     this.#onEnd = onEnd;
     if (signal?.aborted) this.#ended = true;
@@ -63,13 +64,18 @@ export class EventQueue implements AsyncIterableIterator<IrqEvent> {
   }
 
   return(): Promise<IteratorResult<IrqEvent>> {
-    this.end();
+    const left = [...this.#pending.values()].map(({ vector, count }) => ({ vector, count }));
+    this.#end(left);
     this.#pending.clear();
     return Promise.resolve({ done: true, value: undefined });
   }
 
   /** Nothing comes any more; what is pending is still delivered. */
   end(): void {
+    this.#end([]);
+  }
+
+  #end(left: readonly IrqEvent[]): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#signal?.removeEventListener('abort', this.#onAbort);
@@ -79,7 +85,7 @@ export class EventQueue implements AsyncIterableIterator<IrqEvent> {
     }
     for (const { done } of this.#pending.values()) this.#handling.push(...done.splice(0));
     this.#handled();
-    this.#onEnd();
+    this.#onEnd(left);
   }
 
   [Symbol.asyncIterator](): this {

@@ -1,10 +1,20 @@
 /** eventfd(2) as something to hand to the kernel. */
-import { check, closedError } from '../errors';
+import { check, closedError, invalidArgument } from '../errors';
 import { native } from '../native';
+import { assertFunction } from './listeners';
 
 /** Anything with an eventfd's descriptor: an `Eventfd`, or one that came from elsewhere (a VMM, another process). */
 export interface EventfdHandle {
   readonly fd: number;
+}
+
+/** The descriptor of `eventfd`, read once. @throws ERR_VFIO_INVALID_ARGUMENT */
+export function eventfdOf(eventfd: EventfdHandle): number {
+  const fd: unknown = eventfd?.fd;
+  if (typeof fd === 'number' && Number.isInteger(fd) && fd >= 0 && fd < 2 ** 31) return fd;
+  throw invalidArgument(`not the descriptor of an eventfd: ${String(fd)}`, {
+    hint: 'pass an Eventfd, an EventfdWatch, or an object with its descriptor: { fd }',
+  });
 }
 
 /**
@@ -15,8 +25,9 @@ export class EventfdWatch implements EventfdHandle, Disposable {
   readonly #fd: number;
   #closed = false;
 
-  /** `listener`: called with the count since the last time. @throws EMFILE */
+  /** `listener`: called with the count since the last time. @throws EMFILE, ERR_VFIO_INVALID_ARGUMENT */
   constructor(listener: (count: number) => void) {
+    assertFunction(listener, 'the listener');
     this.#fd = check(native.eventfdOpen(listener), 'eventfd', { syscall: 'eventfd2' });
   }
 
@@ -62,8 +73,11 @@ export class Eventfd implements EventfdHandle, Disposable {
     return this.#fd;
   }
 
-  /** Add to the counter. @throws EAGAIN if the sum does not fit in 64 bits */
+  /** Add to the counter. @throws EAGAIN if the sum does not fit in 64 bits, ERR_VFIO_INVALID_ARGUMENT */
   write(count = 1): void {
+    if (!Number.isSafeInteger(count) || count < 0) {
+      throw invalidArgument(`not a count to add to an eventfd: ${String(count)}`);
+    }
     check(native.eventfdWrite(this.fd, count), 'eventfd', { syscall: 'write' });
   }
 

@@ -1,9 +1,10 @@
 /** One kind of interrupt of a device: INTx, MSI, MSI-X, ERR or REQ. */
-import { closedError, isErrno, VfioError } from '../errors';
+import { closedError, invalidArgument, isErrno, VfioError } from '../errors';
 import * as abi from '../ioctl/abi/constants';
 import { deviceSetIrqsAction, deviceSetIrqsUnmaskEventfd, type IrqInfo } from '../ioctl/device';
 import { EventQueue, type IrqEvent } from './event-queue';
-import type { EventfdHandle } from './eventfd';
+import { type EventfdHandle, eventfdOf } from './eventfd';
+import { Listeners } from './listeners';
 import { VectorTable } from './vectors';
 
 /** Indices of VFIO_DEVICE_GET_IRQ_INFO for PCI. */
@@ -44,11 +45,13 @@ export class Irq implements AsyncIterable<IrqEvent> {
   readonly #fd: number;
   readonly #info: IrqInfo;
   readonly #table: VectorTable;
-  readonly #listeners = new Set<IrqListener>();
+  readonly #listeners = new Listeners<IrqEvent>();
   readonly #queues = new Set<EventQueue>();
   #autoUnmask = false;
   /** An event came when nobody listened: it stays masked until somebody does. */
   #unheard = false;
+  /** Counts of events that came when nobody listened, by vector: for the next who does. */
+  readonly #kept = new Map<number, number>();
   #closed = false;
   /** Enabling and disabling happen one after the other. */
   #last: Promise<void> = Promise.resolve();
@@ -73,7 +76,7 @@ export class Irq implements AsyncIterable<IrqEvent> {
 
   /** Listeners and iterators. */
   get listeners(): number {
-    return this.#listeners.size + this.#queues.size;
+    return this.#listeners.count + this.#queues.size;
   }
 
   /** Whether `mask()` and `unmask()` work. Others are masked in the device, in ways of its own. */
@@ -92,16 +95,19 @@ export class Irq implements AsyncIterable<IrqEvent> {
    * @throws ERR_VFIO_INVALID_ARGUMENT for a vector the device does not have, ERR_VFIO_NO_INTERRUPT if
    * the machine has run out of vectors, EINVAL if another kind is enabled
    */
-  enable(vectors: Vectors = [0], options: IrqOptions = {}): Promise<void> {
-    return this.#inTurn(async () => {
-      const { unmask = 'auto' } = options;
-      const wanted = this.#check(vectors);
+  async enable(vectors: Vectors = [0], { unmask = 'auto' }: IrqOptions = {}): Promise<void> {
+    const wanted = this.#check(vectors);
+    const unmaskFd = unmask === 'auto' || unmask === 'manual' ? undefined : eventfdOf(unmask);
+    await this.#inTurn(async () => {
+      this.#assertOpen();
+      // What came before all was off is no news any more.
+      if (this.#table.size === 0) this.#kept.clear();
       await this.#table.clear();
       const automasked = (this.#info.flags & abi.VFIO_IRQ_INFO_AUTOMASKED) !== 0;
       this.#autoUnmask = automasked && unmask === 'auto';
       this.#unheard = false;
       await this.#table.add(wanted);
-      if (typeof unmask === 'object') await this.#unmaskBy(unmask);
+      if (unmaskFd !== undefined) await this.#unmaskBy(unmaskFd);
     });
   }
 
@@ -110,8 +116,12 @@ export class Irq implements AsyncIterable<IrqEvent> {
    * ones is enabled.
    * @throws as `enable`, and ERR_VFIO_UNSUPPORTED if it is not `resizable`
    */
-  add(vectors: Vectors): Promise<void> {
-    return this.#inTurn(() => this.#table.add(this.#check(vectors)));
+  async add(vectors: Vectors): Promise<void> {
+    const wanted = this.#check(vectors);
+    await this.#inTurn(() => {
+      this.#assertOpen();
+      return this.#table.add(wanted);
+    });
   }
 
   /**
@@ -119,16 +129,22 @@ export class Irq implements AsyncIterable<IrqEvent> {
    * of KVM, or read by another process): none of them is seen here. One that is enabled changes hands in
    * one step; after an error, it stays with whoever had it.
    */
-  handOver(vector: number, eventfd: EventfdHandle): Promise<void> {
-    return this.#inTurn(async () => {
-      this.#check([vector]);
-      await this.#table.handOver(vector, eventfd);
+  async handOver(vector: number, eventfd: EventfdHandle): Promise<void> {
+    this.#check([vector]);
+    const fd = eventfdOf(eventfd);
+    await this.#inTurn(() => {
+      this.#assertOpen();
+      return this.#table.handOver(vector, fd);
     });
   }
 
   /** Disable some vectors; the others go on undisturbed. */
-  remove(vectors: Vectors): Promise<void> {
-    return this.#inTurn(() => this.#table.remove(this.#check(vectors)));
+  async remove(vectors: Vectors): Promise<void> {
+    const unwanted = this.#check(vectors);
+    await this.#inTurn(() => {
+      this.#assertOpen();
+      return this.#table.remove(unwanted);
+    });
   }
 
   /** Disable all vectors; iterators end. Does nothing if none is enabled. */
@@ -136,17 +152,19 @@ export class Irq implements AsyncIterable<IrqEvent> {
     return this.#inTurn(() => this.#disable());
   }
 
-  /** Call `listener` at each event until the returned function is called. */
+  /**
+   * Call `listener` at each event until the returned function is called; events that came while nobody
+   * listened come first.
+   * @throws ERR_VFIO_INVALID_ARGUMENT for what is no function
+   */
   on(listener: IrqListener): () => void {
     this.#assertOpen();
-    this.#listeners.add(listener);
+    const off = this.#listeners.add(listener);
     this.#heard();
-    return () => {
-      this.#listeners.delete(listener);
-    };
+    return off;
   }
 
-  /** The next event. @throws ERR_VFIO_CLOSED if the interrupt is disabled instead */
+  /** The next event, or one that came while nobody listened. @throws ERR_VFIO_CLOSED if the interrupt is disabled instead */
   async once(options: WaitOptions = {}): Promise<IrqEvent> {
     const events = this.events(options);
     try {
@@ -158,7 +176,7 @@ export class Irq implements AsyncIterable<IrqEvent> {
     }
   }
 
-  /** Events from now on; they end when the interrupt is disabled or the device closed. */
+  /** Events, with those that came while nobody listened; they end when the interrupt is disabled or the device closed. */
   [Symbol.asyncIterator](): AsyncIterableIterator<IrqEvent> {
     return this.events();
   }
@@ -166,7 +184,13 @@ export class Irq implements AsyncIterable<IrqEvent> {
   /** As iterating the interrupt itself; an aborted `signal` rejects the iteration with its reason. */
   events({ signal }: WaitOptions = {}): AsyncIterableIterator<IrqEvent> {
     this.#assertOpen();
-    const queue = new EventQueue(signal, () => this.#queues.delete(queue));
+    assertSignal(signal);
+    const queue = new EventQueue(signal, (left) => {
+      this.#queues.delete(queue);
+      // A line that is unmasked again signals again what is still pending.
+      if (this.listeners > 0 || this.#autoUnmask) return;
+      for (const event of left) this.#keep(event);
+    });
     if (signal?.aborted) return queue;
     this.#queues.add(queue);
     this.#heard();
@@ -204,6 +228,7 @@ export class Irq implements AsyncIterable<IrqEvent> {
       if (this.#closed) return;
       this.#closed = true;
       this.#listeners.clear();
+      this.#kept.clear();
       await this.#disable();
     });
   }
@@ -222,7 +247,7 @@ export class Irq implements AsyncIterable<IrqEvent> {
     }
   }
 
-  async #unmaskBy({ fd }: EventfdHandle): Promise<void> {
+  async #unmaskBy(fd: number): Promise<void> {
     try {
       await deviceSetIrqsUnmaskEventfd(this.#fd, this.#info.index, fd);
     } catch (error) {
@@ -233,7 +258,8 @@ export class Irq implements AsyncIterable<IrqEvent> {
 
   #dispatch(event: IrqEvent): void {
     if (!this.#autoUnmask) {
-      this.#tell(event);
+      if (this.listeners > 0) this.#tell(event);
+      else this.#keep(event);
       return;
     }
     if (this.listeners === 0) {
@@ -256,24 +282,27 @@ export class Irq implements AsyncIterable<IrqEvent> {
   /** `hold` gives, for each that takes longer, what is to be called in the end. */
   #tell(event: IrqEvent, hold?: () => () => void): void {
     for (const queue of this.#queues) queue.push(event, hold?.());
-    for (const listener of this.#listeners) {
-      try {
-        const result = listener(event);
-        if (result && hold) result.finally(hold());
-      } catch (error) {
-        // An uncaught exception, as in any listener of Node; the others are told all the same.
-        setImmediate(() => {
-          throw error;
-        });
-      }
-    }
+    this.#listeners.tell(event, hold);
+  }
+
+  #keep({ vector, count }: IrqEvent): void {
+    if (!this.#closed) this.#kept.set(vector, (this.#kept.get(vector) ?? 0) + count);
   }
 
   #heard(): void {
+    // Not before `on` or `events` has returned.
+    if (this.#kept.size > 0) queueMicrotask(() => this.#tellKept());
     if (!this.#unheard) return;
     this.#unheard = false;
     // The kernel signals anew what is still pending.
     this.#unmaskAgain();
+  }
+
+  #tellKept(): void {
+    if (this.listeners === 0) return;
+    const events = [...this.#kept].map(([vector, count]) => ({ vector, count }));
+    this.#kept.clear();
+    for (const event of events) this.#tell(event);
   }
 
   #unmaskAgain(): void {
@@ -298,27 +327,28 @@ export class Irq implements AsyncIterable<IrqEvent> {
     }
   }
 
-  /** The vectors one by one. */
+  /** The vectors one by one; the caller's own array may change before their turn comes. */
   #check(vectors: Vectors): number[] {
     this.#assertOpen();
-    const list = Array.isArray(vectors) ? vectors : this.#range(vectors as VectorRange);
+    const list = Array.isArray(vectors) ? [...vectors] : this.#range(vectors as VectorRange);
     for (const vector of list) {
       if (!Number.isInteger(vector) || vector < 0 || vector >= this.count) throw this.#none(vector);
     }
     return list;
   }
 
-  #range({ first, count }: VectorRange): number[] {
-    if (!Number.isInteger(count) || count < 1 || count > this.count)
-      throw this.#none(first + count);
+  #range(range: VectorRange): number[] {
+    if (typeof range !== 'object' || range === null) throw this.#none(range);
+    const { first, count } = range;
+    if (!Number.isInteger(first)) throw this.#none(first);
+    if (!Number.isInteger(count) || count < 1 || count > this.count) {
+      throw invalidArgument(`${this.kind} has ${this.count} vectors, not ${String(count)}`);
+    }
     return Array.from({ length: count }, (_, i) => first + i);
   }
 
-  #none(vector: number): VfioError {
-    return new VfioError(
-      'ERR_VFIO_INVALID_ARGUMENT',
-      `${this.kind} has ${this.count} vectors: no vector ${vector}`,
-    );
+  #none(vector: unknown): VfioError {
+    return invalidArgument(`${this.kind} has ${this.count} vectors: no vector ${String(vector)}`);
   }
 
   #assertOpen(): void {
@@ -327,3 +357,8 @@ export class Irq implements AsyncIterable<IrqEvent> {
 }
 
 type VectorRange = Exclude<Vectors, readonly number[]>;
+
+function assertSignal(signal: unknown): void {
+  if (signal === undefined || signal instanceof AbortSignal) return;
+  throw invalidArgument(`not an AbortSignal: ${typeof signal}`);
+}

@@ -4,7 +4,6 @@ import { VFIO_IRQ_INFO_NORESIZE } from '../ioctl/abi/constants';
 import { deviceSetIrqsEventfds, deviceSetIrqsNone, type IrqInfo } from '../ioctl/device';
 import { native } from '../native';
 import type { IrqEvent } from './event-queue';
-import type { EventfdHandle } from './eventfd';
 
 interface Bound {
   readonly fd: number;
@@ -54,11 +53,11 @@ export class VectorTable {
   }
 
   /**
-   * Turn on a vector that signals `target`. One that is on changes to it in one step; after an error,
+   * Turn on a vector that signals the eventfd `target`. One that is on changes to it in one step; after an error,
    * it signals what it did.
    * @throws as `add`, EBADF (no file), EINVAL (no eventfd)
    */
-  async handOver(vector: number, target: EventfdHandle): Promise<void> {
+  async handOver(vector: number, target: number): Promise<void> {
     const before = this.#bound.get(vector);
     if (!before) return this.#add([vector], () => foreign(target));
     const now = foreign(target);
@@ -185,7 +184,7 @@ export class VectorTable {
   }
 }
 
-function foreign({ fd }: EventfdHandle): Bound {
+function foreign(fd: number): Bound {
   return { fd, watched: false };
 }
 

@@ -76,3 +76,29 @@ test('a closed region refuses, also inside an optimised loop', () => {
   expect(run).toThrow(code('ERR_VFIO_CLOSED'));
   expect(() => region.read32(0)).toThrow(code('ERR_VFIO_CLOSED'));
 });
+
+describe('a refused access says what was wrong with it', () => {
+  const invalid = code('ERR_VFIO_INVALID_ARGUMENT');
+
+  test('the value', () => {
+    expect(() => region.write64(0x80, 5 as never)).toThrow(invalid);
+    for (const value of [undefined, Number.NaN, '1', 2 ** 33, -(2 ** 31) - 1]) {
+      expect(() => region.write32(0x10, value as never)).toThrow(invalid);
+    }
+    expect(() => region.write8(1, 300)).toThrow(invalid);
+    expect(() => region.write16(2, -40_000)).toThrow(invalid);
+    expect(() => region.write64LoHi(4, 0, 2 ** 32)).toThrow(invalid);
+  });
+
+  test('the array, or the first offset that is wrong', () => {
+    expect(() => region.read64LoHi(0, new Uint32Array(1))).toThrow(invalid);
+    expect(() => region.readBatch32(new Uint32Array(4), new Uint32Array(3))).toThrow(invalid);
+    expect(() => region.readBatch32(new Uint32Array([2, 8]), new Uint32Array(2))).toThrow(
+      expect.objectContaining({ message: expect.stringContaining('offset 2 is not aligned to 4') }),
+    );
+    const many = new Uint32Array(300_000).fill(2 * PAGE);
+    expect(() => region.readBatch32(many, new Uint32Array(300_000))).toThrow(
+      code('ERR_VFIO_OUT_OF_RANGE'),
+    );
+  });
+});

@@ -64,20 +64,29 @@ describe.each([
     expect([...out]).toEqual([0x90919293, 0x94959697, 0]);
   });
 
-  test('a value of either sign is cut to the width', () => {
-    at.write8(0, 0x1ff);
-    at.write16(2, -1);
-    at.write32(4, -2);
-    at.write64(8, -1n);
-    at.write64(16, 2n ** 64n + 5n);
-    at.write64LoHi(24, -1, 2 ** 32 + 1);
-    expect(at.read8(0)).toBe(0xff);
-    expect(at.read8(1)).toBe(0);
-    expect(at.read16(2)).toBe(0xffff);
-    expect(at.read32(4)).toBe(0xfffffffe);
+  test('a value is of the width, of either sign, and none is cut', () => {
+    expect(at.write8(0, 0xff)).toBe(0);
+    expect(at.write8(1, -128)).toBe(0);
+    expect(at.write16(2, -1)).toBe(0);
+    expect(at.write32(4, -2)).toBe(0);
+    expect(at.write64(8, -1n)).toBe(0);
+    expect(at.write64(16, 2n ** 63n + 5n)).toBe(0);
+    expect(at.write64LoHi(24, -1, 2 ** 32 - 1)).toBe(0);
+    const written = bytes();
+    expect(at.write8(0, 0x100)).toBe(-errno.EINVAL);
+    expect(at.write8(0, -129)).toBe(-errno.EINVAL);
+    expect(at.write16(2, 0x1_0000)).toBe(-errno.EINVAL);
+    expect(at.write32(4, 2 ** 32)).toBe(-errno.EINVAL);
+    expect(at.write32(4, -(2 ** 31) - 1)).toBe(-errno.EINVAL);
+    for (const value of [2n ** 64n, -(2n ** 63n) - 1n, 2n ** 200n]) {
+      expect(at.write64(8, value)).toBe(-errno.EINVAL);
+    }
+    expect(at.write64LoHi(24, 0, 2 ** 32)).toBe(-errno.EINVAL);
+    expect(bytes()).toEqual(written);
+    expect(written.subarray(0, 8).toString('hex')).toBe('ff80fffffeffffff');
     expect(at.read64(8)).toBe(2n ** 64n - 1n);
-    expect(at.read64(16)).toBe(5n);
-    expect(at.read64(24)).toBe(0x1_ffffffffn);
+    expect(at.read64(16)).toBe(2n ** 63n + 5n);
+    expect(at.read64(24)).toBe(2n ** 64n - 1n);
   });
 
   test('a value that is no integer is refused and not written', () => {

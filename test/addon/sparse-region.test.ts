@@ -108,6 +108,27 @@ test('its areas are mapped, all of them; accesses go to memory there and to the 
   expect(() => region.read32(PAGE)).toThrow(expect.objectContaining({ code: 'ERR_VFIO_CLOSED' }));
 });
 
+test('pairs may cross from one part to the next, and a batch is checked before its first read', () => {
+  const region = new Region('test', fd, 'region 9', regionInfo([[PAGE, PAGE]]));
+  const pair = new Uint32Array(2);
+  for (const end of [PAGE, 2 * PAGE]) {
+    region.write64LoHi(end - 4, end, 7);
+    region.read64LoHi(end - 4, pair);
+    expect([...pair]).toEqual([end, 7]);
+  }
+  const code = (expected: string) => expect.objectContaining({ code: expected });
+  expect(() => region.read64LoHi(SIZE - 4, pair)).toThrow(code('ERR_VFIO_OUT_OF_RANGE'));
+  const out = new Uint32Array(2).fill(99);
+  expect(() => region.readBatch32(new Uint32Array([0, SIZE]), out)).toThrow(
+    code('ERR_VFIO_OUT_OF_RANGE'),
+  );
+  expect(() => region.readBatch32(new Uint32Array(3), out)).toThrow(
+    code('ERR_VFIO_INVALID_ARGUMENT'),
+  );
+  expect([...out]).toEqual([99, 99]);
+  region.close();
+});
+
 test('one area that is all of the region, or none at all', () => {
   const whole = new Region('test', fd, 'region 9', regionInfo([[0, SIZE]]));
   expect(whole.address).toEqual(expect.any(BigInt));

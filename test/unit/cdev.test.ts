@@ -107,7 +107,7 @@ test('a device logs its writes: start, report, stop', async () => {
         return -EINVAL;
     }
   });
-  const log = new DmaLogging('0000:01:00.0', () => FD);
+  const log = new DmaLogging('0000:01:00.0', (request) => request(FD));
   const range = { iova: 0x10_0000n, size: 0x2000 };
   expect(await log.start([{ iova: 0n, size: 0x1000 }, range], 4096)).toBe(8192);
   const dirty = await log.read(range, 4096);

@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { openAddressSpace, openDevice } from 'vfio';
+import { type Device, Eventfd, openAddressSpace, openDevice } from 'vfio';
 import { AddressSpace } from '../../src/dma/address-space';
 import {
   VFIO_DEVICE_FLAGS_PLATFORM,
@@ -239,8 +239,234 @@ describe('events of the device', () => {
   });
 });
 
-test('two opens share a group, and the last close frees it', async () => {
-  const [a, b] = await Promise.all([openDevice(DEVICE.bdf), openDevice(DEVICE.bdf)]);
+const SIBLING = { ...DEVICE, bdf: '0000:01:00.1' };
+
+function addSibling(): void {
+  kernel.sibling = SIBLING.bdf;
+  sysfs.add({ ...SIBLING, driver: 'vfio-pci', iommuGroup: SIBLING.group });
+}
+
+describe('a device that is open', () => {
+  const busy = expect.objectContaining({ code: 'EBUSY', hint: expect.stringContaining('Device') });
+
+  test('is not opened again in this thread, in none of the ways, and keeps all it has', async () => {
+    kernel.irqs.set(VFIO_PCI_REQ_IRQ_INDEX, 1);
+    const dev = await openDevice(DEVICE.bdf);
+    dev.enableBusMaster();
+    await dev.irq('msix').enable([0]);
+    const addressSpace = openAddressSpace();
+    for (const options of [
+      {},
+      { backend: 'group' },
+      { backend: 'iommufd' },
+      { addressSpace },
+      { fds: { group: kernel.handOver('group') } },
+    ] as const) {
+      await expect(openDevice(DEVICE.bdf, options)).rejects.toThrow(busy);
+    }
+    await expect(openDevice(DEVICE.bdf.toUpperCase())).rejects.toThrow(busy);
+    expect(dev.config.read16(4) & 4).toBe(4);
+    const heard = dev.irq('msix').once();
+    dev.irq('msix').trigger();
+    expect((await heard).vector).toBe(0);
+    await addressSpace.close();
+    await dev.close();
+    await (await openDevice(DEVICE.bdf)).close();
+  });
+
+  test('is none of two that are opened at once', async () => {
+    const opened = await Promise.allSettled([openDevice(DEVICE.bdf), openDevice(DEVICE.bdf)]);
+    expect(opened.map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
+    expect(opened[1]).toMatchObject({ reason: { code: 'EBUSY' } });
+    for (const result of opened) if (result.status === 'fulfilled') await result.value.close();
+  });
+
+  test('is waited for', async () => {
+    const dev = await openDevice(DEVICE.bdf);
+    const waiting = openDevice(DEVICE.bdf, { waitMs: 5000 });
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    await dev.close();
+    await (await waiting).close();
+    kernel.groupHeld = true;
+    const refused = openDevice(DEVICE.bdf, { waitMs: 60 });
+    await expect(refused).rejects.toThrow(hint('waitMs'));
+    await expect(openDevice(DEVICE.bdf, { waitMs: Number.NaN })).rejects.toThrow(
+      code('ERR_VFIO_INVALID_ARGUMENT'),
+    );
+  });
+
+  test('in another thread or process, by a group that was handed over, says so', async () => {
+    await expect(openGiven(constants.errno.EINVAL)).rejects.toThrow(code('EBUSY'));
+  });
+
+  function openGiven(errno: number) {
+    jest.spyOn(kernel.native, 'ioctlInt').mockReturnValueOnce(-errno);
+    return openDevice(DEVICE.bdf, { fds: { group: kernel.handOver('group') } });
+  }
+});
+
+test('EINVAL without a token says nothing of tokens', async () => {
+  jest.spyOn(kernel.native, 'ioctlStringFdAsync').mockResolvedValueOnce(-constants.errno.EINVAL);
+  const error = await openDevice(DEVICE.bdf).catch((e) => e);
+  expect([error.code, error.hint]).toEqual(['EINVAL', undefined]);
+});
+
+describe('close() waits for what is under way on the device', () => {
+  /** Requests by thread pool stay there until `release`. */
+  function heldBack(): { started: () => number; release: () => void } {
+    const { ioctlStructAsync, ioctlValueAsync } = kernel.native;
+    let release = () => {};
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    let started = 0;
+    const later =
+      <A extends unknown[]>(call: (...args: A) => Promise<number>) =>
+      async (...args: A) => {
+        started += 1;
+        await released;
+        return call(...args);
+      };
+    jest.spyOn(kernel.native, 'ioctlStructAsync').mockImplementation(later(ioctlStructAsync));
+    jest.spyOn(kernel.native, 'ioctlValueAsync').mockImplementation(later(ioctlValueAsync));
+    return { started: () => started, release };
+  }
+
+  test.each<[string, (dev: Device) => Promise<unknown>]>([
+    ['two resets', (dev) => Promise.all([dev.reset(), dev.reset()])],
+    ['the start of a DMA log', (dev) => dev.dmaLogging.start([])],
+    ['a read of the DMA log', (dev) => dev.dmaLogging.read({ iova: 0n, size: 4096 })],
+    ['the end of a DMA log', (dev) => dev.dmaLogging.stop()],
+    ['interrupts', (dev) => dev.irq('msix').enable([0])],
+  ])('%s', async (_, operation) => {
+    const dev = await openDevice(DEVICE.bdf);
+    const held = heldBack();
+    const done = operation(dev).catch(() => {});
+    while (held.started() === 0) await new Promise(setImmediate);
+    const closedFile = jest.spyOn(kernel.native, 'closeAsync');
+    let closed = false;
+    const closing = dev.close().then(() => {
+      closed = true;
+    });
+    for (let i = 0; i < 10; i++) await new Promise(setImmediate);
+    expect([closed, closedFile.mock.calls.length]).toEqual([false, 0]);
+    held.release();
+    await Promise.all([closing, done]);
+  });
+});
+
+describe('a region that was closed by itself', () => {
+  test('is given anew, and a reset restores the others', async () => {
+    const dev = await openDevice(DEVICE.bdf);
+    const { config } = dev;
+    const first = dev.region('bar0');
+    first.write32(0, 5);
+    first.close();
+    await dev.reset();
+    expect(config.read16(0)).toBe(DEVICE.vendor);
+    expect(() => first.read32(0)).toThrow(code('ERR_VFIO_CLOSED'));
+    const second = dev.region('bar0');
+    expect(second).not.toBe(first);
+    expect(second.read32(0)).toBe(0);
+    expect(dev.region('bar0')).toBe(second);
+    await dev.close();
+  });
+
+  test.each([
+    ['is gone', 'ENODEV', false],
+    ['refuses', 'EPERM', true],
+  ])('unmaps although the device %s to end an ioeventfd', async (_, errno, told) => {
+    const dev = await openDevice(DEVICE.bdf);
+    const bar = dev.region('bar0');
+    const eventfd = new Eventfd();
+    jest
+      .spyOn(kernel.native, 'ioctlStruct')
+      .mockImplementation((_fd, request) =>
+        request === requests.VFIO_DEVICE_IOEVENTFD ? 0 : -constants.errno.ENOTTY,
+      );
+    for (const offset of [0, 4]) bar.ioeventfd(eventfd, { offset, width: 32, value: 1 });
+    jest.spyOn(kernel.native, 'ioctlStruct').mockImplementation(() => {
+      return -constants.errno[errno as 'EPERM'];
+    });
+    if (told) expect(() => bar.close()).toThrow(code(errno));
+    else bar.close();
+    jest.restoreAllMocks();
+    expect(kernel.leaks()).not.toContain('range');
+    eventfd.close();
+    await dev.close();
+  });
+});
+
+test.each([
+  ['a width', { offset: 0, width: 7, value: 1 }],
+  ['a value', { offset: 0, width: 32, value: 1.5 }],
+  ['a value', { offset: 0, width: 32, value: '1' }],
+  ['an offset', { offset: '0', width: 32, value: 1 }],
+])('%s that is none is refused by an ioeventfd: %j', async (_, options) => {
+  const dev = await openDevice(DEVICE.bdf);
+  const eventfd = new Eventfd();
+  expect(() => dev.region('bar0').ioeventfd(eventfd, options as never)).toThrow(
+    expect.objectContaining({ name: 'VfioError' }),
+  );
+  eventfd.close();
+  await dev.close();
+});
+
+test('a ROM that the kernel finds no image in is told from none', async () => {
+  const lines = Array(13).fill('0x0000000000000000 0x0000000000000000 0x0000000000000000');
+  const attributes = { resource: lines.join('\n') };
+  sysfs.add({ ...DEVICE, driver: 'vfio-pci', iommuGroup: DEVICE.group, attributes });
+  const dev = await openDevice(DEVICE.bdf);
+  expect(() => dev.region('rom')).toThrow(hint('it has bar0, config'));
+  lines[6] = '0x00000000fea00000 0x00000000fea0ffff 0x0000000000046200';
+  attributes.resource = lines.join('\n');
+  sysfs.add({ ...DEVICE, driver: 'vfio-pci', iommuGroup: DEVICE.group, attributes });
+  expect(() => dev.region('rom')).toThrow(hint('65536 bytes'));
+  expect(() => dev.region('rom')).toThrow(hint('no signature'));
+  await dev.close();
+});
+
+test('bytes are read into an array of bytes only, as many as it has', async () => {
+  const dev = await openDevice(DEVICE.bdf);
+  class Liar extends Uint8Array {
+    override get length(): number {
+      return 1;
+    }
+  }
+  const last = dev.config.size - 2;
+  expect(() => dev.config.readBytes(last, new Liar(8))).toThrow(code('ERR_VFIO_OUT_OF_RANGE'));
+  for (const into of [{ length: 1 }, [0], undefined, new Uint16Array(1)]) {
+    expect(() => dev.config.readBytes(0, into as never)).toThrow(code('ERR_VFIO_INVALID_ARGUMENT'));
+  }
+  for (const size of [1.5, -1, Number.NaN]) {
+    expect(() => dev.region('bar0').exportDmaBuf(0, size)).toThrow(code('ERR_VFIO_OUT_OF_RANGE'));
+  }
+  await dev.close();
+});
+
+test('a space that is closed while a device is opened in it closes after that, and the device is none', async () => {
+  const addressSpace = openAddressSpace();
+  const opening = openDevice(DEVICE.bdf, { addressSpace });
+  const order: string[] = [];
+  const opened = opening.then(
+    () => order.push('opened'),
+    (error) => order.push(error.code),
+  );
+  await addressSpace.close().then(() => order.push('closed'));
+  await opened;
+  expect(order).toEqual(['ERR_VFIO_CLOSED', 'closed']);
+});
+
+test('what is no address space is refused', async () => {
+  const addressSpace = {} as AddressSpace;
+  await expect(openDevice(DEVICE.bdf, { addressSpace })).rejects.toThrow(
+    code('ERR_VFIO_INVALID_ARGUMENT'),
+  );
+});
+
+test('two devices share a group, and the last close frees it', async () => {
+  addSibling();
+  const [a, b] = await Promise.all([openDevice(DEVICE.bdf), openDevice(SIBLING.bdf)]);
   expect(a.dma).toBe(b.dma);
   await a.close();
   const buffer = await b.dma.alloc(4096);
@@ -344,7 +570,8 @@ describe('an address space of one’s own', () => {
   test('refuses a group that is in another one', async () => {
     const dev = await openDevice(DEVICE.bdf);
     const addressSpace = openAddressSpace();
-    await expect(openDevice(DEVICE.bdf, { addressSpace })).rejects.toThrow(
+    addSibling();
+    await expect(openDevice(SIBLING.bdf, { addressSpace })).rejects.toThrow(
       code('ERR_VFIO_OTHER_ADDRESS_SPACE'),
     );
     await addressSpace.close();
@@ -358,9 +585,11 @@ describe('a descriptor of the group that was opened elsewhere', () => {
   test('opens the device, and again one that shares the group', async () => {
     const fd = kernel.handOver('group');
     const first = await openDevice(DEVICE.bdf, { fds: { group: fd } });
-    const second = await openDevice(DEVICE.bdf, { fds: { group: fd } });
+    addSibling();
+    const second = await openDevice(SIBLING.bdf, { fds: { group: fd } });
     expect(second.dma).toBe(first.dma);
-    await openDevice(DEVICE.bdf, { fds: { group: kernel.handOver('group') } });
+    await second.close();
+    await openDevice(SIBLING.bdf, { fds: { group: kernel.handOver('group') } });
     await first.dma.close();
   });
 

@@ -33,6 +33,8 @@ export class FakeKernel {
   readonly failures = new Map<number, number>();
   /** What the group knows its device by. */
   deviceName = DEVICE.bdf;
+  /** Another device in the group. */
+  sibling: string | undefined;
   vfToken: string | undefined;
   viable = true;
   /** VFIO_DEVICE_FLAGS_* of the device's bus. */
@@ -268,7 +270,7 @@ export class FakeKernel {
   #getDeviceFd(fd: number, text: string): number {
     if (this.#files.get(fd) !== 'group' || !this.#iommuSet) return -EINVAL;
     const [name, ...options] = text.split(' ');
-    if (name !== this.deviceName) return -ENODEV;
+    if (name === undefined || ![this.deviceName, this.sibling].includes(name)) return -ENODEV;
     for (const option of options) if (!option.startsWith('vf_token=')) return -EINVAL;
     const token = options[0]?.slice('vf_token='.length);
     if (this.vfToken !== token) return this.vfToken === undefined ? -EINVAL : -EACCES;

@@ -2,10 +2,14 @@ import { Filters, PF_POOL } from '../../examples/igb/filters';
 import { formatMac, macFromWords, parseMac, vfMac } from '../../examples/igb/mac';
 import {
   decodeRequest,
+  encodeBareNack,
   encodePing,
   encodeReset,
   encodeSetMac,
+  encodeSetMaxFrame,
   isAccepted,
+  isFromServer,
+  PfMailbox,
   VfMailbox,
 } from '../../examples/igb/mailbox';
 import { Pf, Vf } from '../../examples/igb/registers';
@@ -222,6 +226,70 @@ test('a VF that never lets go of its buffer loses it', async () => {
   server.close();
   expect(device.get(Pf.P2VMAILBOX(0)) & 4).toBe(0);
   expect(registers.read(Pf.MBVFICR)).toBe(0);
+});
+
+describe('a PF that answers every acknowledgement with a bare NACK', () => {
+  const ACKS = 0xff_0000;
+
+  /** As `connect`, with such a PF; `order`: whether it serves requests or acknowledgements first. */
+  function connectNacking(order: 'requests' | 'acknowledgements') {
+    const connection = connect();
+    const { device, registers, server } = connection;
+    const mailbox = new PfMailbox(registers);
+    let nacks = 0;
+    device.onPfInterrupt = () =>
+      setImmediate(() => {
+        const acknowledged = device.get(Pf.MBVFICR) & ACKS;
+        const nack = () => {
+          if (acknowledged && mailbox.send(0, encodeBareNack())) nacks += 1;
+        };
+        if (order === 'acknowledgements') nack();
+        server.serve();
+        if (order === 'requests') nack();
+      });
+    return { ...connection, nacks: () => nacks };
+  }
+
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 20));
+
+  test.each(['requests', 'acknowledgements'] as const)(
+    'gets none for its NACK, and answers requests all the same (%s first)',
+    async (order) => {
+      const { mailbox, nacks } = connectNacking(order);
+      expect((await mailbox.request(encodeReset(), 3))[0]).toBe(0x8000_0001);
+      await pause();
+      expect(mailbox.poll()).toBe(0x4000_0000);
+      await pause();
+      expect([mailbox.poll(), nacks()]).toEqual([undefined, 1]);
+      for (let i = 0; i < 10; i++) {
+        expect((await mailbox.request(encodeSetMaxFrame(1518)))[0]).toBe(0xa000_0005);
+      }
+      mailbox.expectNacks();
+      await pause();
+      expect(mailbox.poll()).toBeUndefined();
+    },
+  );
+
+  test('and says so again once it has been reset, or without an acknowledgement', async () => {
+    const { device, mailbox, registers } = connectNacking('requests');
+    await mailbox.request(encodeReset(), 3);
+    await pause();
+    mailbox.expectNacks();
+    expect(mailbox.poll()).toBeUndefined();
+    new PfMailbox(registers).send(0, encodeBareNack());
+    expect(mailbox.poll()).toBe(0x4000_0000);
+    device.resetPf();
+    mailbox.forgetReset();
+    registers.set(Pf.CTRL_EXT, 0x4000);
+    await mailbox.request(encodeReset(), 3);
+    await pause();
+    expect(mailbox.poll()).toBe(0x4000_0000);
+  });
+});
+
+test('an answer to RESET that comes once more is of a PF that knows the VF', () => {
+  expect([0x8000_0001, 0xa000_0005, 0x6000_0005, 0x2000_0100].every(isFromServer)).toBe(true);
+  expect([0x4000_0000, 0x4000_0005, 0x0000_0100].some(isFromServer)).toBe(false);
 });
 
 test('a silent PF is an error', async () => {

@@ -1,4 +1,4 @@
-import { type Device, Eventfd, type Irq, openDevice } from 'vfio';
+import { type Device, Eventfd, EventfdWatch, type Irq, openDevice } from 'vfio';
 import { VFIO_PCI_INTX_IRQ_INDEX } from '../../src/ioctl/abi/constants';
 import { requests } from '../../src/ioctl/abi/requests';
 import { DEVICE, type FakeKernel } from './fake-kernel';
@@ -184,6 +184,145 @@ test('a listener that throws keeps no other from its event', async () => {
   expect(uncaught).toThrow('on purpose');
 });
 
+const turn = () => new Promise(setImmediate);
+
+describe('what a listener does to the others', () => {
+  test('what it adds and removes while it is called changes nothing about this event', async () => {
+    let calls = 0;
+    let off = () => {};
+    const again = () => {
+      calls += 1;
+      off();
+      if (calls < 10) off = msix.on(again);
+    };
+    off = msix.on(again);
+    const removed = jest.fn();
+    msix.on(() => offRemoved());
+    const offRemoved = msix.on(removed);
+    await msix.enable();
+    await triggered();
+    expect(calls).toBe(1);
+    expect(removed).not.toHaveBeenCalled();
+  });
+
+  test('it cannot change the event of the next', async () => {
+    const seen = jest.fn();
+    dev.irq('msix').on((event) => {
+      Object.assign(event, { vector: 99, count: 0 });
+    });
+    msix.on(seen);
+    await msix.enable();
+    await triggered();
+    expect(seen).toHaveBeenCalledWith({ vector: 0, count: 1 });
+  });
+
+  test('added twice, it is called twice, and taken away once', async () => {
+    const twice = jest.fn();
+    const off = msix.on(twice);
+    msix.on(twice);
+    await msix.enable();
+    await triggered();
+    expect(twice).toHaveBeenCalledTimes(2);
+    off();
+    off();
+    await triggered();
+    expect(twice).toHaveBeenCalledTimes(3);
+  });
+
+  test.each([undefined, null, 5, 'listener', {}])('%p is none', (listener) => {
+    const refused = expect.objectContaining({ code: 'ERR_VFIO_INVALID_ARGUMENT' });
+    expect(() => msix.on(listener as () => void)).toThrow(refused);
+    expect(() => dev.on('error', listener as () => void)).toThrow(
+      expect.objectContaining({ name: 'VfioError' }),
+    );
+    expect(() => new EventfdWatch(listener as () => void)).toThrow(refused);
+  });
+});
+
+describe('events that come while nobody listens', () => {
+  const quiet = async () => {
+    await dev.close();
+    dev = await openDevice(DEVICE.bdf);
+    msix = dev.irq('msix');
+    await msix.enable({ first: 0, count: 4 });
+  };
+
+  test('are kept, with their count, for the first iterator or listener', async () => {
+    await quiet();
+    for (let i = 0; i < 3; i++) msix.trigger(2);
+    await turn();
+    expect(await msix.once()).toEqual({ vector: 2, count: 3 });
+    msix.trigger(1);
+    await turn();
+    const seen = jest.fn();
+    const off = msix.on(seen);
+    expect(seen).not.toHaveBeenCalled();
+    await turn();
+    expect(seen.mock.calls).toEqual([[{ vector: 1, count: 1 }]]);
+    off();
+    msix.on(() => {})();
+    msix.trigger(1);
+    await turn();
+    expect(await msix.once()).toEqual({ vector: 1, count: 1 });
+  });
+
+  test('once() in a loop hears all of a burst of several vectors', async () => {
+    await quiet();
+    const total = [0, 0, 0, 0];
+    for (let round = 0; round < 5; round++) {
+      msix.trigger(0, 4);
+      await turn();
+    }
+    for (let seen = 0; seen < 20; ) {
+      const { vector, count } = await msix.once();
+      total[vector]! += count;
+      seen += count;
+    }
+    expect(total).toEqual([5, 5, 5, 5]);
+  });
+
+  test('so are those that an iterator leaves behind', async () => {
+    await quiet();
+    const events = msix.events();
+    for (const vector of [3, 1]) msix.trigger(vector);
+    await turn();
+    expect((await events.next()).value).toEqual({ vector: 3, count: 1 });
+    await events.return?.();
+    expect(await msix.once()).toEqual({ vector: 1, count: 1 });
+  });
+
+  test('are none of the next that is enabled after all were off', async () => {
+    await quiet();
+    msix.trigger(0);
+    await turn();
+    await msix.disable();
+    await msix.enable([1]);
+    msix.trigger(1);
+    expect(await msix.once()).toEqual({ vector: 1, count: 1 });
+  });
+});
+
+test('what is asked for is what was meant at the call, and a descriptor is a number', async () => {
+  const vectors = [1];
+  const enabling = msix.enable(vectors);
+  vectors[0] = 3;
+  await enabling;
+  expect(msix.enabled).toEqual([1]);
+  const refused = { code: 'ERR_VFIO_INVALID_ARGUMENT' };
+  for (const fd of ['3', -1, undefined, 1.5, Number.NaN, 3n]) {
+    const eventfd = { fd } as unknown as Eventfd;
+    await expect(msix.handOver(1, eventfd)).rejects.toMatchObject(refused);
+    await expect(msix.enable([0], { unmask: eventfd })).rejects.toMatchObject(refused);
+  }
+  await expect(msix.enable(null as never)).rejects.toMatchObject(refused);
+  await expect(msix.enable({ first: 1n, count: 1 } as never)).rejects.toMatchObject(refused);
+  await expect(msix.enable([0], { unmask: 'never' as never })).rejects.toMatchObject(refused);
+  expect(() => msix.events({ signal: {} as AbortSignal })).toThrow(
+    expect.objectContaining(refused),
+  );
+  expect(msix.enabled).toEqual([1]);
+});
+
 describe('INTx', () => {
   let intx: Irq;
 
@@ -214,6 +353,35 @@ describe('INTx', () => {
     expect(kernel.unmasked).toBe(0);
     await finish();
     expect(kernel.unmasked).toBe(1);
+  });
+
+  const thenable = (then: unknown) => ({ then });
+  test.each([
+    ['a number', () => 1],
+    ['an object', () => ({})],
+    ['a function', () => () => {}],
+    ['a thenable without finally', () => thenable((done: () => void) => done())],
+    ['null', () => null],
+    ['a thenable that is none', () => thenable(5)],
+    ['a frozen promise', () => Object.freeze(Promise.resolve())],
+    ['a promise without finally', () => Object.assign(Promise.resolve(), { finally: undefined })],
+  ])('is unmasked once a listener has returned %s', async (_, listener) => {
+    await intx.enable();
+    const after = jest.fn();
+    intx.on(listener as () => void);
+    intx.on(after);
+    intx.trigger();
+    await turn();
+    await turn();
+    expect([after.mock.calls.length, kernel.unmasked]).toEqual([1, 1]);
+  });
+
+  test('is unmasked by hand, or kept for who listens later', async () => {
+    await intx.enable([0], { unmask: 'manual' });
+    intx.trigger();
+    await turn();
+    expect(await intx.once()).toEqual({ vector: 0, count: 1 });
+    expect(kernel.unmasked).toBe(0);
   });
 
   test.each([

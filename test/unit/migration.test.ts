@@ -296,6 +296,113 @@ describe('moveTo', () => {
   });
 });
 
+describe('an abandoned stream', () => {
+  const streams = [
+    ['saveState', (migration: Migration) => migration.saveState()],
+    ['loadState', (migration: Migration) => migration.loadState()],
+  ] as const;
+
+  test.each(streams)('%s, destroyed before its device is closed, says nothing', async (_, open) => {
+    const migration = boot();
+    const stream = open(migration);
+    const emitted = jest.spyOn(stream, 'emit');
+    stream.destroy();
+    closed = true;
+    await migration.close();
+    await idle();
+    expect(stream.closed).toBe(true);
+    expect(emitted).not.toHaveBeenCalledWith('error', expect.anything());
+  });
+
+  test.each(streams)(
+    '%s, never used before its device is closed, says nothing',
+    async (_, open) => {
+      const migration = boot();
+      const stream = open(migration);
+      const emitted = jest.spyOn(stream, 'emit');
+      closed = true;
+      await migration.close();
+      await idle();
+      expect(stream.destroyed).toBe(true);
+      expect(emitted).not.toHaveBeenCalledWith('error', expect.anything());
+    },
+  );
+
+  test.each(streams)('%s, destroyed after its device was closed, says nothing', async (_, open) => {
+    const migration = boot();
+    const stream = open(migration);
+    const emitted = jest.spyOn(stream, 'emit');
+    await idle();
+    expect(migration.state).not.toBe('running');
+    closed = true;
+    await migration.close();
+    stream.destroy();
+    await idle();
+    expect(emitted).not.toHaveBeenCalledWith('error', expect.anything());
+  });
+
+  test.each(streams)('%s tells whoever listens that its device was closed', async (_, open) => {
+    const stream = open(boot());
+    closed = true;
+    const ended = finished(stream);
+    await expect(ended).rejects.toThrow(code('ERR_VFIO_CLOSED'));
+  });
+
+  test('whose device cannot be put back is a warning', async () => {
+    const warnings = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const migration = boot();
+    const saved = migration.saveState();
+    await idle();
+    fake.failures.set(RUNNING, { errno: EIO, reached: STOP });
+    saved.destroy();
+    await idle();
+    expect(warnings.mock.calls).toEqual([[code('EIO')]]);
+    warnings.mockRestore();
+  });
+});
+
+describe('what onProgress throws', () => {
+  test.each([new Error('mine'), undefined, null, 'text'])(
+    'ends loading, and the device is reset: %p',
+    async (thrown) => {
+      const migration = boot();
+      const onProgress = () => {
+        throw thrown;
+      };
+      const loading = pipeline(
+        Readable.from([Buffer.from('ab'), Buffer.from('cd')]),
+        migration.loadState({ onProgress }),
+      );
+      await expect(loading).rejects.toThrow(thrown instanceof Error ? 'mine' : String(thrown));
+      await idle();
+      expect([fake.received.length < 4, migration.state]).toEqual([true, 'running']);
+    },
+  );
+
+  test.each([new Error('mine'), undefined])(
+    'ends saving, and the device runs: %p',
+    async (thrown) => {
+      const migration = boot();
+      const onProgress = () => {
+        throw thrown;
+      };
+      await expect(buffer(migration.saveState({ onProgress }))).rejects.toThrow(
+        thrown instanceof Error ? 'mine' : String(thrown),
+      );
+      await idle();
+      expect(migration.state).toBe('running');
+    },
+  );
+
+  test('a value that is no function is refused', () => {
+    const migration = boot();
+    const options = { onProgress: 5 as never };
+    for (const open of [() => migration.saveState(options), () => migration.loadState(options)]) {
+      expect(open).toThrow(code('ERR_VFIO_INVALID_ARGUMENT'));
+    }
+  });
+});
+
 test('changes of state that are asked for at once happen one after the other', async () => {
   const migration = boot();
   fake.hold = async (state) => {

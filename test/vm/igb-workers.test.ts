@@ -100,7 +100,7 @@ test('a worker that fails ends alone, and who listens is told why', async () => 
     workers.onEnd = (_, error) => resolve(error);
   });
   const share = jest.spyOn(workers.port.device.region('bar0'), 'share');
-  share.mockReturnValue({ device: 'none', name: 'bar0', size: 4096, range: 2 ** 40 });
+  share.mockReturnValue({ device: 'none', name: 'bar0', size: 4096, flags: 7, range: 2 ** 40 });
   await expect(workers.start(1)).rejects.toThrow(/bar0 of none/);
   expect((await failed)?.message).toMatch(/bar0 of none/);
   share.mockRestore();

@@ -10,6 +10,11 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Binding, bindDriver, openDevice, readPciDevice, Sriov } from 'vfio';
 import { Child, type Report } from '../../examples/igb/child';
+import { formatMac } from '../../examples/igb/mac';
+import { encodeBareNack, PfMailbox } from '../../examples/igb/mailbox';
+import { PfDriver } from '../../examples/igb/pf-driver';
+import { Pf, type PfRegister, Registers } from '../../examples/igb/registers';
+import { VfServer } from '../../examples/igb/vf-server';
 import { times } from '../fixtures/scale';
 import { findDevice } from './lab-devices';
 
@@ -80,6 +85,51 @@ test(`${frames} frames from VF to VF, none bad, none lost`, async () => {
   expect(await pf.finish()).toMatchObject({ event: 'stats' });
   expect(pf.reports).toContainEqual({ event: 'link', up: true });
   expect(count(pf.reports, 'mailbox', { request: 'reset', accepted: true })).toBe(2);
+});
+
+/** As DPDK's PF driver: it writes a bare NACK after each acknowledgement of a VF, whatever its state. */
+async function openNackingPf(): Promise<{ pf: PfDriver; nacks: () => number; resets: number[] }> {
+  const resets: number[] = [];
+  let nacks = 0;
+  const serve = VfServer.prototype.serve;
+  const pf = await PfDriver.open(
+    PF,
+    { vfToken: TOKEN },
+    { onLink: () => {}, onMailbox: (vf, kind) => kind === 'reset' && resets.push(vf) },
+  );
+  const registers = new Registers<PfRegister>(pf.device.region('bar0'));
+  const mailbox = new PfMailbox(registers);
+  jest.spyOn(VfServer.prototype, 'serve').mockImplementation(function (this: VfServer) {
+    const acknowledged = (registers.read(Pf.MBVFICR) >>> 16) & 0xff;
+    serve.call(this);
+    for (let vf = 0; vf < 8; vf++) {
+      if (acknowledged & (1 << vf) && mailbox.send(vf, encodeBareNack())) nacks += 1;
+    }
+  });
+  return { pf, nacks: () => nacks, resets };
+}
+
+test('1000 frames from VF to VF under a PF that answers acknowledgements with a bare NACK', async () => {
+  await bind(PF, 'vfio-pci');
+  const { pf, nacks, resets } = await openNackingPf();
+  try {
+    const [vf0, vf1] = (await pf.device.sriov.setNumVfs(2)) as [string, string];
+    const receiver = startVf(vf1, '--expect', '1000');
+    const to = await macOf(receiver);
+    expect(to).toBe(formatMac(pf.vfAddress(1)));
+    // Long enough for each to have looked at its mailbox many times.
+    await delay(3000);
+    const sender = startVf(vf0, '--tx', '1000', '--to', to);
+    expect(await sender.finish()).toMatchObject({ tx: 1000 });
+    expect(await receiver.finish()).toMatchObject({ rx: 1000, bad: 0, lost: 0 });
+    expect([...sender.reports, ...receiver.reports].map(({ event }) => event)).not.toContain(
+      'reset',
+    );
+    expect([new Set(resets), nacks() >= 2 && nacks() < 40]).toEqual([new Set([0, 1]), true]);
+  } finally {
+    jest.restoreAllMocks();
+    await pf.close();
+  }
 });
 
 test('PF and VF exchange frames in both directions', async () => {

@@ -1,4 +1,6 @@
 import { Writable } from 'node:stream';
+import { assertFunction } from '../../irq/listeners';
+import { asError, endError, isUnused } from './abandoned';
 import type { MigrationData } from './data';
 import type { Migration } from './migration';
 import type { MigrationState } from './states';
@@ -20,14 +22,23 @@ export class LoadStream extends Writable {
   #from: MigrationState | undefined;
   #bytes = 0;
 
+  /** @throws ERR_VFIO_INVALID_ARGUMENT */
   constructor(migration: Migration, options: LoadOptions) {
+    if (options.onProgress !== undefined) assertFunction(options.onProgress, 'onProgress');
     super({ ...(options.signal && { signal: options.signal }) });
     this.#migration = migration;
     this.#options = options;
   }
 
   override _construct(callback: (error?: Error | null) => void): void {
-    this.#begin().then(() => callback(), callback);
+    this.#begin().then(
+      () => callback(),
+      (error) => {
+        const unused = this.destroyed || isUnused(this, error);
+        callback(unused ? null : error);
+        if (unused) this.destroy();
+      },
+    );
   }
 
   override _write(
@@ -35,11 +46,10 @@ export class LoadStream extends Writable {
     _: BufferEncoding,
     callback: (error?: Error | null) => void,
   ): void {
-    this.#data!.write(chunk).then(() => {
-      this.#bytes += chunk.length;
-      this.#options.onProgress?.(this.#bytes);
-      callback();
-    }, callback);
+    this.#take(chunk).then(
+      () => callback(),
+      (reason) => callback(asError(reason)),
+    );
   }
 
   override _final(callback: (error?: Error | null) => void): void {
@@ -49,13 +59,19 @@ export class LoadStream extends Writable {
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#undo().then(
       () => callback(error),
-      (cause) => callback(error ?? cause),
+      (cause) => callback(error ?? endError(this, cause)),
     );
   }
 
   async #begin(): Promise<void> {
     this.#from = this.#migration.state;
     this.#data = await this.#migration.setState('resuming');
+  }
+
+  async #take(chunk: Buffer): Promise<void> {
+    await this.#data!.write(chunk);
+    this.#bytes += chunk.length;
+    this.#options.onProgress?.(this.#bytes);
   }
 
   async #undo(): Promise<void> {

@@ -70,8 +70,8 @@ export class Migration {
   }
 
   /** About how many bytes the device has to give once it has stopped. @throws ENOTTY before Linux 6.2 */
-  async dataSize(): Promise<number> {
-    return Number(await ioctl.deviceFeatureMigDataSize(this.#fd()));
+  dataSize(): Promise<number> {
+    return this.#inTurn(async () => Number(await ioctl.deviceFeatureMigDataSize(this.#fd())));
   }
 
   /**

@@ -1,5 +1,7 @@
 import { Readable } from 'node:stream';
 import { VfioError } from '../../errors';
+import { assertFunction } from '../../irq/listeners';
+import { asError, endError, isUnused } from './abandoned';
 import type { MigrationData } from './data';
 import type { Migration } from './migration';
 import type { MigrationState } from './states';
@@ -26,27 +28,36 @@ export class SaveStream extends Readable {
   #stopped = false;
   #bytes = 0;
 
+  /** @throws ERR_VFIO_INVALID_ARGUMENT */
   constructor(migration: Migration, options: SaveOptions) {
+    if (options.onProgress !== undefined) assertFunction(options.onProgress, 'onProgress');
     super({ highWaterMark: CHUNK, ...(options.signal && { signal: options.signal }) });
     this.#migration = migration;
     this.#options = options;
   }
 
   override _construct(callback: (error?: Error | null) => void): void {
-    this.#begin().then(() => callback(), callback);
+    this.#begin().then(
+      () => callback(),
+      (error) => {
+        const unused = this.destroyed || isUnused(this, error);
+        callback(unused ? null : error);
+        if (unused) this.destroy();
+      },
+    );
   }
 
   override _read(): void {
     this.#reading = this.#next().then(
       (chunk) => this.push(chunk),
-      (error) => this.destroy(error),
+      (reason) => this.destroy(asError(reason)),
     );
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#end().then(
       () => callback(error),
-      (cause) => callback(error ?? cause),
+      (cause) => callback(error ?? endError(this, cause)),
     );
   }
 
