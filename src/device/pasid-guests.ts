@@ -39,7 +39,7 @@ export class PasidGuests {
     try {
       await this.#detach(pasid);
     } catch (error) {
-      if (!isErrno(error, 'ERR_VFIO_CLOSED')) throw error;
+      if (!isErrno(error, 'ERR_VFIO_CLOSED') && !isErrno(error, 'EBADF')) throw error;
       // The device is being closed at the same time.
       await this.#gone;
     }

@@ -255,12 +255,13 @@ describe('a device that is open', () => {
     dev.enableBusMaster();
     await dev.irq('msix').enable([0]);
     const addressSpace = openAddressSpace();
+    const group = kernel.handOver('group');
     for (const options of [
       {},
       { backend: 'group' },
       { backend: 'iommufd' },
       { addressSpace },
-      { fds: { group: kernel.handOver('group') } },
+      { fds: { group } },
     ] as const) {
       await expect(openDevice(DEVICE.bdf, options)).rejects.toThrow(busy);
     }
@@ -269,6 +270,7 @@ describe('a device that is open', () => {
     const heard = dev.irq('msix').once();
     dev.irq('msix').trigger();
     expect((await heard).vector).toBe(0);
+    kernel.native.close(group);
     await addressSpace.close();
     await dev.close();
     await (await openDevice(DEVICE.bdf)).close();
