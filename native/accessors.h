@@ -164,7 +164,8 @@ private:
     bool fits;
     if (napi_get_value_bigint_uint64(env, arguments[1], &value, &fits) != napi_ok)
       return status(env, -EINVAL);
-    if (!fits && (napi_get_value_bigint_int64(env, arguments[1], &negative, &fits) != napi_ok || !fits))
+    if (!fits &&
+        (napi_get_value_bigint_int64(env, arguments[1], &negative, &fits) != napi_ok || !fits))
       return status(env, -EINVAL);
     return status(env, window->write(offset, value));
   }

@@ -1,7 +1,7 @@
 /** A device opened through VFIO. */
 import { throwFirst } from '../all-done';
 import { AddressSpace } from '../dma/address-space';
-import { check, closedError, invalidArgument, isErrno, VfioError } from '../errors';
+import { closedError, invalidArgument, isErrno, VfioError } from '../errors';
 import { hints } from '../hints';
 import { VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET } from '../ioctl/abi/constants';
 import * as ioctl from '../ioctl/device';
@@ -12,6 +12,7 @@ import { type ConfigSpace, decodeConfigSpace } from '../pci/config/decode';
 import { onSameBus, resetMethods } from '../pci/reset-methods';
 import { Sriov } from '../pci/sriov';
 import { type Attachment, closeAttachment, type IommufdAttachment } from './attachment';
+import { endDma, endDmaWithThread, setBusMaster } from './bus-master';
 import { DmaLogging } from './dma-logging';
 import { type FeatureSupport, probeFeatures } from './features';
 import { Gfx } from './gfx';
@@ -24,10 +25,6 @@ import { Region, type RegionName, regionIndices } from './region';
 import { listRegions, type RegionSummary } from './region-list';
 import { romHint } from './rom';
 import { vfTokenBytes } from './vf-token';
-
-/** PCI_COMMAND and its bus master bit (PCI 3.0, 6.2.2). */
-const PCI_COMMAND = 0x04;
-const PCI_COMMAND_MASTER = 1 << 2;
 
 export class Device implements AsyncDisposable {
   /** PCI address, `0000:01:00.0`; of a device on another bus, its name there. */
@@ -58,7 +55,8 @@ export class Device implements AsyncDisposable {
     this.#irqs = new DeviceIrqs(bdf, this.#fd, this.info, () => {
       this.close().catch((error) => process.emitWarning(error));
     });
-    this.#farewell = this.#endDmaWithThread();
+    const config = this.#isPci ? this.#regionInfo(regionIndices.config) : undefined;
+    this.#farewell = config && endDmaWithThread(bdf, this.#fd, config);
     // Last: a device that is not made to its end is the caller's to close, and not the space's.
     attachment.space.adopt(this);
   }
@@ -309,8 +307,7 @@ export class Device implements AsyncDisposable {
       ioctl.deviceFeatureBusMaster(this.#fd, op);
       return;
     }
-    const others = this.config.read16(PCI_COMMAND) & ~PCI_COMMAND_MASTER;
-    this.config.write16(PCI_COMMAND, op === 'set' ? others | PCI_COMMAND_MASTER : others);
+    setBusMaster(this.config, op);
   }
 
   async #reset(request: (fd: number) => Promise<void>): Promise<void> {
@@ -345,7 +342,7 @@ export class Device implements AsyncDisposable {
 
   async #close(): Promise<void> {
     const parts = [
-      () => this.#endDma(),
+      () => endDma(this.#isPci ? this.#regions.get(regionIndices.config) : undefined),
       ...[...this.#regions.values()].map((region) => () => region.close()),
       () => this.lowPower.close(),
       () => this.#irqs.close(),
@@ -359,28 +356,6 @@ export class Device implements AsyncDisposable {
     ended.unshift(...(await Promise.allSettled([release])));
     this.#onClosed();
     throwFirst(ended);
-  }
-
-  /** The kernel does it, too, as the descriptor goes; here, DMA ends before the buffers do. */
-  #endDma(): void {
-    const config = this.#isPci ? this.#regions.get(regionIndices.config) : undefined;
-    try {
-      config?.write16(PCI_COMMAND, config.read16(PCI_COMMAND) & ~PCI_COMMAND_MASTER);
-    } catch (error) {
-      // Unplugged.
-      if (!isErrno(error, 'EIO') && !isErrno(error, 'ENODEV')) throw error;
-    }
-  }
-
-  #endDmaWithThread(): number | undefined {
-    const config = this.#isPci ? this.#regionInfo(regionIndices.config) : undefined;
-    if (config === undefined) return undefined;
-    const { offset } = config;
-    return check(
-      native.farewellClearBits(this.#fd, offset + PCI_COMMAND, PCI_COMMAND_MASTER),
-      `${this.bdf}: the end of its DMA`,
-      { device: this.bdf },
-    );
   }
 
   #iommufd(): IommufdAttachment {
