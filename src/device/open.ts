@@ -29,8 +29,8 @@ export interface OpenOptions {
    */
   readonly backend?: 'auto' | 'group' | 'iommufd';
   /**
-   * A descriptor that was opened elsewhere, for a process without the right to: owned from now on, and
-   * closed if the device cannot be opened by it, or its group is open already.
+   * A descriptor that was opened elsewhere, for a process without the right to. It is duplicated: close
+   * yours once the device is open, or the kernel does not get the device back at `device.close()`.
    */
   readonly fds?: { readonly group: number } | { readonly device: number };
   /** Without an IOMMU: devices reach all memory, addresses are physical. Root only; taints the kernel. */
