@@ -1,7 +1,7 @@
 /** A device opened through VFIO. */
 import { throwFirst } from '../all-done';
 import { AddressSpace } from '../dma/address-space';
-import { closedError, invalidArgument, isErrno, VfioError } from '../errors';
+import { closedError, invalidArgument, VfioError } from '../errors';
 import { hints } from '../hints';
 import { VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET } from '../ioctl/abi/constants';
 import * as ioctl from '../ioctl/device';
@@ -22,7 +22,7 @@ import { LowPower } from './low-power';
 import { Migration } from './migration/migration';
 import type { UseDevice } from './operations';
 import { Region, type RegionName, regionIndices } from './region';
-import { listRegions, type RegionSummary } from './region-list';
+import { listRegions, type RegionSummary, regionInfo } from './region-list';
 import { romHint } from './rom';
 import { vfTokenBytes } from './vf-token';
 
@@ -55,7 +55,7 @@ export class Device implements AsyncDisposable {
     this.#irqs = new DeviceIrqs(bdf, this.#fd, this.info, () => {
       this.close().catch((error) => process.emitWarning(error));
     });
-    const config = this.#isPci ? this.#regionInfo(regionIndices.config) : undefined;
+    const config = this.#isPci ? regionInfo(this.#fd, regionIndices.config) : undefined;
     this.#farewell = config && endDmaWithThread(bdf, this.#fd, config);
     // Last: a device that is not made to its end is the caller's to close, and not the space's.
     attachment.space.adopt(this);
@@ -143,7 +143,7 @@ export class Device implements AsyncDisposable {
     if (known && !known.closed) return known;
 
     const name = typeof which === 'number' ? `region ${which}` : which;
-    const info = index === undefined ? undefined : this.#regionInfo(index);
+    const info = index === undefined ? undefined : regionInfo(this.#fd, index);
     if (index === undefined || !info || info.size === 0) {
       const has = this.regions().map((region) => region.name ?? region.index);
       const empty = which === 'rom' ? romHint(this.bdf) : undefined;
@@ -167,7 +167,7 @@ export class Device implements AsyncDisposable {
   regions(): RegionSummary[] {
     this.#assertOpen();
     const names = this.#isPci ? (Object.keys(regionIndices) as RegionName[]) : [];
-    return listRegions(this.info.numRegions, names, (index) => this.#regionInfo(index));
+    return listRegions(this.info.numRegions, names, (index) => regionInfo(this.#fd, index));
   }
 
   /** VFs of a PF. @throws ERR_VFIO_INVALID_BDF on other buses than PCI */
@@ -378,16 +378,6 @@ export class Device implements AsyncDisposable {
       return which >>> 0 === which ? which : undefined;
     }
     return this.#isPci ? regionIndices[which] : undefined;
-  }
-
-  #regionInfo(index: number): ioctl.RegionInfo | undefined {
-    try {
-      return ioctl.deviceGetRegionInfo(this.#fd, index);
-    } catch (error) {
-      // None of the device's, or counted and then refused (VGA).
-      if (isErrno(error, 'EINVAL')) return undefined;
-      throw error;
-    }
   }
 
   /** For what outlives the device: by then, the number may be that of another file. */

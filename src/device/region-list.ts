@@ -1,6 +1,7 @@
 /** What regions a device has. */
+import { isErrno } from '../errors';
 import * as abi from '../ioctl/abi/constants';
-import type { RegionInfo } from '../ioctl/device';
+import { deviceGetRegionInfo, type RegionInfo } from '../ioctl/device';
 import { type RegionType, regionType } from '../ioctl/region-info';
 import { type RegionName, regionIndices } from './region';
 
@@ -25,6 +26,16 @@ const PROBED = 32;
 /** Indices of the regions to ask for: more than a driver counts. What it does not have it refuses. */
 export function possibleRegions(count: number): number[] {
   return Array.from({ length: Math.max(count, PROBED) }, (_, index) => index);
+}
+
+/** Undefined for an index that the device does not have, or that it counts and then refuses (VGA). */
+export function regionInfo(deviceFd: number, index: number): RegionInfo | undefined {
+  try {
+    return deviceGetRegionInfo(deviceFd, index);
+  } catch (error) {
+    if (isErrno(error, 'EINVAL')) return undefined;
+    throw error;
+  }
 }
 
 /** `infoOf`: undefined for an index that the device does not have. `names`: those that the device's bus gives. */

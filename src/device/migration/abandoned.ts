@@ -15,8 +15,24 @@ export function endError(stream: Readable | Writable, cause: unknown): Error | n
   return null;
 }
 
+/** What `_construct` does: the stream begins, or ends without a word if its device was closed and nobody uses it. */
+export function construct(
+  stream: Readable | Writable,
+  begun: Promise<void>,
+  callback: (error?: Error | null) => void,
+): void {
+  begun.then(
+    () => callback(),
+    (error) => {
+      const unused = stream.destroyed || isUnused(stream, error);
+      callback(unused ? null : error);
+      if (unused) stream.destroy();
+    },
+  );
+}
+
 /** Whether a stream that could not begin, because its device was closed, is one that nobody uses. */
-export function isUnused(stream: Readable | Writable, cause: unknown): boolean {
+function isUnused(stream: Readable | Writable, cause: unknown): boolean {
   if (!isErrno(cause, 'ERR_VFIO_CLOSED') || stream.listenerCount('error') > 0) return false;
   return 'writableLength' in stream
     ? stream.writableLength === 0 && !stream.writableEnded

@@ -1,6 +1,6 @@
 import { Writable } from 'node:stream';
 import { assertFunction } from '../../irq/listeners';
-import { asError, endError, isUnused } from './abandoned';
+import { asError, construct, endError } from './abandoned';
 import type { MigrationData } from './data';
 import type { Migration } from './migration';
 import type { MigrationState } from './states';
@@ -31,14 +31,7 @@ export class LoadStream extends Writable {
   }
 
   override _construct(callback: (error?: Error | null) => void): void {
-    this.#begin().then(
-      () => callback(),
-      (error) => {
-        const unused = this.destroyed || isUnused(this, error);
-        callback(unused ? null : error);
-        if (unused) this.destroy();
-      },
-    );
+    construct(this, this.#begin(), callback);
   }
 
   override _write(

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { VfioError } from '../../errors';
 import { assertFunction } from '../../irq/listeners';
-import { asError, endError, isUnused } from './abandoned';
+import { asError, construct, endError } from './abandoned';
 import type { MigrationData } from './data';
 import type { Migration } from './migration';
 import type { MigrationState } from './states';
@@ -37,14 +37,7 @@ export class SaveStream extends Readable {
   }
 
   override _construct(callback: (error?: Error | null) => void): void {
-    this.#begin().then(
-      () => callback(),
-      (error) => {
-        const unused = this.destroyed || isUnused(this, error);
-        callback(unused ? null : error);
-        if (unused) this.destroy();
-      },
-    );
+    construct(this, this.#begin(), callback);
   }
 
   override _read(): void {
