@@ -80,6 +80,11 @@ test('several threads that are the first to touch a BAR, all at once', async () 
       Atomics.add(shared, ${done}, 1);
     }
     registers.close();
+    // Closed twice, it takes nothing away from who attached it since.
+    const again = attachRegion(bar);
+    registers.close();
+    seen.push(again.read32(0));
+    again.close();
     parentPort.postMessage(seen);
   `;
   const workerData = { bar: bar.share(), shared };
@@ -99,7 +104,7 @@ test('several threads that are the first to touch a BAR, all at once', async () 
     Atomics.notify(shared, round);
     while (Atomics.load(shared, done) < n * threads) await new Promise(setImmediate);
   }
-  for (const values of await Promise.all(seen)) expect(values).toEqual(Array(rounds).fill(ID));
+  for (const values of await Promise.all(seen)) expect(values).toEqual(Array(rounds + 1).fill(ID));
   await Promise.all(workers.map((worker) => worker.terminate()));
   await dev.close();
 });

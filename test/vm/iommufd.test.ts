@@ -3,11 +3,12 @@
  *
  * @kernel lab
  */
-import { constants as fsConstants, writeFileSync } from 'node:fs';
+import { closeSync, constants as fsConstants, openSync, readdirSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { type AddressSpace, type Device, openAddressSpace, openDevice } from 'vfio';
 import { Container, IOMMUFD_PATH } from '../../src/dma/container';
 import { allocateMemory } from '../../src/dma/memory';
-import { native } from '../../src/native';
+import { MEMORY_DEVICE, native } from '../../src/native';
 import { times } from '../fixtures/scale';
 import { deviceReads, deviceWrites, eduMask } from './edu-dma';
 import { bound, findDevice } from './lab-devices';
@@ -52,6 +53,33 @@ describe('iommufd', () => {
     expect([here.u32[0], there.u32[0]]).toEqual([4, 3]);
     await other.close();
     expect(edu.closed).toBe(false);
+  });
+
+  test('a device that moves to where it is stays open, with its space and its buffers', async () => {
+    const own = await openDevice(findDevice('nvme').bdf, { backend: 'iommufd' });
+    const buffer = await own.dma.alloc(PAGE);
+    await own.moveTo(own.dma);
+    buffer.u32[0] = 1;
+    expect([own.closed, own.dma.closed, buffer.closed]).toEqual([false, false, false]);
+    expect(own.dma.usage().mappings).toBe(1);
+    await own.close();
+    await edu.moveTo(space);
+    const here = await space.alloc(PAGE, eduMask);
+    here.u32.fill(5);
+    await deviceReads(edu, here.iova);
+  });
+
+  test("another device's descriptor is refused, and is still its owner's", async () => {
+    const { bdf } = findDevice('igb');
+    const [node] = readdirSync(`/sys/bus/pci/devices/${bdf}/vfio-dev`);
+    const fd = openSync(`/dev/vfio/devices/${node}`, 'r+');
+    const opened = openDevice(findDevice('nvme').bdf, { backend: 'iommufd', fds: { device: fd } });
+    await expect(opened).rejects.toThrow(code('ERR_VFIO_INVALID_ARGUMENT'));
+    const igb = await openDevice(bdf, { backend: 'iommufd', fds: { device: fd } });
+    expect(igb.config.read16(0)).toBe(0x8086);
+    closeSync(fd);
+    expect(igb.config.read16(0)).toBe(0x8086);
+    await igb.close();
   });
 
   test('a device does not move to a space of another iommufd, and stays where it is', async () => {
@@ -157,6 +185,27 @@ describe('iommufd', () => {
     await (await device.dma.alloc(2 << 20, { hugePages: 'require' })).close();
     await plain.close();
   });
+});
+
+test('a part of a huge page is not mapped: the kernel would replace what is behind it, too', () => {
+  const HUGE = 2 << 20;
+  const MFD_HUGETLB_2MB = 4 | (21 << 26);
+  writeFileSync('/proc/sys/vm/nr_hugepages', '4');
+  const fd = native.memfdCreate(2 * HUGE, MFD_HUGETLB_2MB);
+  const map = (range: number, length: number, offset: number) =>
+    native.rangeMap(range, 0, length, MEMORY_DEVICE, 3, fd, offset);
+  const range = native.rangeReserve(2 * HUGE, HUGE);
+  const EINVAL = -constants.errno.EINVAL;
+  expect([map(range, PAGE, 0), map(range, HUGE, PAGE), map(range, HUGE + PAGE, 0)]).toEqual(
+    Array(3).fill(EINVAL),
+  );
+  const odd = native.rangeReserve(HUGE + PAGE, PAGE);
+  const start = native.rangeAddress(odd) as bigint;
+  const unaligned = start % BigInt(HUGE) === 0n ? PAGE : 0;
+  expect(native.rangeMap(odd, unaligned, HUGE, MEMORY_DEVICE, 3, fd, 0)).toBe(EINVAL);
+  expect(map(range, HUGE, HUGE)).toBe(0);
+  for (const used of [range, odd]) native.rangeRelease(used);
+  native.close(fd);
 });
 
 /** Without a device nothing is pinned, which would take its time. */
