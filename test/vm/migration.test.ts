@@ -23,13 +23,14 @@ test('a device whose driver knows nothing of its state says so', async () => {
   await edu.close();
 });
 
-test('its removal waits until it is closed, and asks nobody', async () => {
+test('its removal is refused while it is open; forced, it waits, and asks nobody', async () => {
   const uuid = await createMdev({ parent: 'mtty', id: 'mtty-1' });
   const device = await openDevice(uuid);
   expect(device.irqKinds()).toEqual(['intx', 'msi']);
   expect(() => device.on('request', () => {})).toThrow(code('ERR_VFIO_NO_INTERRUPT'));
+  await expect(removeMdev(uuid)).rejects.toThrow(code('EBUSY'));
   let removed = false;
-  const removing = removeMdev(uuid).then(() => {
+  const removing = removeMdev(uuid, { force: true }).then(() => {
     removed = true;
   });
   await new Promise((resolve) => setTimeout(resolve, 1000));
