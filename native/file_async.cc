@@ -2,6 +2,8 @@
 #include "environment.h"
 
 #include <cerrno>
+#include <memory>
+#include <mutex>
 
 namespace vfio {
 
@@ -31,21 +33,59 @@ static void complete(napi_env env, napi_status, void* data) {
   napi_delete_async_work(env, release->work);
 }
 
-/// On the environment's thread; without `env` while that is torn down.
-static void onClosed(napi_env env, napi_value, void* deferred, void*) {
-  if (env != nullptr)
-    settle(env, static_cast<napi_deferred>(deferred), 0);
-}
+namespace {
 
-/// From the thread that closes the file, to the environment's. nullptr if Node refuses.
-static napi_threadsafe_function createNotice(napi_env env, napi_value name,
-                                             napi_deferred deferred) {
-  napi_threadsafe_function notice = nullptr;
-  if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, deferred,
-                                      onClosed, &notice) != napi_ok)
-    return nullptr;
-  return notice;
-}
+/// From the thread that closes a file to its environment's, as long as there is one.
+class Notice {
+public:
+  explicit Notice(napi_deferred deferred) : deferred_(deferred) {}
+
+  /// Has `deferred` resolved once `file` is closed. False if Node refuses.
+  static bool send(napi_env env, napi_value name, napi_deferred deferred, File& file) {
+    const auto notice = std::make_shared<Notice>(deferred);
+    // SAFETY: deleted by onGone, which Node calls exactly once for a function that it has made.
+    auto* held = new std::shared_ptr<Notice>(notice);
+    if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, held, onGone, held,
+                                        onCall, &notice->function_) != napi_ok) {
+      delete held;
+      return false;
+    }
+    file.whenClosed([notice] { notice->fire(); });
+    return true;
+  }
+
+private:
+  /// On any thread, also when the environment has ended: Node 20 frees the function then, whoever
+  /// still holds it.
+  void fire() {
+    const std::lock_guard lock(mutex_);
+    if (function_ == nullptr)
+      return;
+    if (napi_call_threadsafe_function(function_, nullptr, napi_tsfn_nonblocking) != napi_closing)
+      napi_release_threadsafe_function(function_, napi_tsfn_release);
+    function_ = nullptr;
+  }
+
+  /// On the environment's thread; without `env` while that is torn down.
+  static void onCall(napi_env env, napi_value, void* held, void*) {
+    if (env != nullptr)
+      settle(env, (*static_cast<std::shared_ptr<Notice>*>(held))->deferred_, 0);
+  }
+
+  /// On the environment's thread, before the function is freed.
+  static void onGone(napi_env, void* held, void*) {
+    const std::unique_ptr<std::shared_ptr<Notice>> notice(
+        static_cast<std::shared_ptr<Notice>*>(held));
+    const std::lock_guard lock((*notice)->mutex_);
+    (*notice)->function_ = nullptr;
+  }
+
+  std::mutex mutex_;
+  napi_threadsafe_function function_ = nullptr;
+  const napi_deferred deferred_;
+};
+
+} // namespace
 
 static Napi::Value closeAsync(Environment& environment, const Arguments& arguments) {
   const Napi::Env env = arguments.env();
@@ -64,16 +104,8 @@ static Napi::Value closeAsync(Environment& environment, const Arguments& argumen
     settle(env, deferred, fd ? -EBADF : -EINVAL);
     return Napi::Value(env, promise);
   }
-  if (const auto notice = createNotice(env, name, deferred)) {
-    // SAFETY: the one reference of `notice` is given up here, once; until then Node keeps it, also
-    // when the environment has ended, and answers the call with napi_closing.
-    release->file->whenClosed([notice] {
-      if (napi_call_threadsafe_function(notice, nullptr, napi_tsfn_nonblocking) != napi_closing)
-        napi_release_threadsafe_function(notice, napi_tsfn_release);
-    });
-  } else {
+  if (!Notice::send(env, name, deferred, *release->file))
     settle(env, deferred, -ENOMEM);
-  }
   if (napi_create_async_work(env, nullptr, name, execute, complete, release.get(),
                              &release->work) == napi_ok) {
     // SAFETY: complete() takes ownership back; Node calls it exactly once for queued work. What

@@ -184,6 +184,16 @@ if (!canTransfer) console.warn('no ArrayBuffer.prototype.transfer: its test is s
   expect(escaped[0]).toBe(1);
 });
 
+test('a worker ends while its descriptors are being closed', async () => {
+  for (let round = 0; round < 10; round++) {
+    const worker = start();
+    const fds = await ask<number[]>(worker, 'closing', { count: 50 });
+    await worker.terminate();
+    const files = openFiles();
+    for (const fd of fds) expect(files.get(fd) ?? '').not.toMatch(/zero/);
+  }
+});
+
 test('workers that end without a close leave no mapping for each of their views', async () => {
   const mappings = () => readFileSync('/proc/self/maps', 'utf8').split('\n').length;
   const before = mappings();
